@@ -1,0 +1,46 @@
+// sanitizer.h: which sanitizer this build has, and the hand-over edges that it cannot see.
+//
+// ThreadSanitizer knows nothing of what travels through an io_uring: memory written before a submission and read
+// after its completion needs an edge said by hand (HandOverRelease before the submit, HandOverAcquire after the CQE).
+
+#ifndef EVRING_KEVENT_SANITIZER_H_
+#define EVRING_KEVENT_SANITIZER_H_
+
+#if defined(__SANITIZE_ADDRESS__)
+#define EVRING_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EVRING_ASAN 1
+#endif
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define EVRING_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define EVRING_TSAN 1
+#endif
+#endif
+
+#ifdef EVRING_TSAN
+extern "C" void __tsan_acquire(void* address);
+extern "C" void __tsan_release(void* address);
+#endif
+
+namespace evring::kevent {
+
+inline void HandOverRelease([[maybe_unused]] void* address) {
+#ifdef EVRING_TSAN
+  __tsan_release(address);
+#endif
+}
+
+inline void HandOverAcquire([[maybe_unused]] void* address) {
+#ifdef EVRING_TSAN
+  __tsan_acquire(address);
+#endif
+}
+
+}  // namespace evring::kevent
+
+#endif  // EVRING_KEVENT_SANITIZER_H_

@@ -1,0 +1,158 @@
+// system_kernel.cc: the Kernel that is Linux.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/time_types.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kevent/errors.h"
+#include "kevent/features.h"
+#include "kevent/kernel.h"
+
+namespace evring::kevent {
+namespace {
+
+// What liburing 2.3 does not name yet (include/uapi/linux/io_uring.h).
+constexpr unsigned kEnterAbsTimer = 1u << 5;
+constexpr unsigned kEnterNoIowait = 1u << 7;
+constexpr unsigned kRegisterSendMsgRing = 31;
+constexpr unsigned kFeatMinTimeout = 1u << 15;  // came with the absolute timer, 6.12
+constexpr unsigned kFeatNoIowait = 1u << 17;
+
+// The argument of IORING_ENTER_EXT_ARG; the field `pad` of liburing 2.3's is `min_wait_usec` since 6.12.
+using GetEventsArg = io_uring_getevents_arg;
+
+int64_t MonotonicNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// The kernel checks the argument count before the message: EINVAL says that it knows the call, EBADF that it looked
+// for a ring with the descriptor -1.
+bool HasSyncMessage() {
+  return syscall(__NR_io_uring_register, -1, kRegisterSendMsgRing, nullptr, 0) < 0 && errno == EINVAL;
+}
+
+absl::Status SetupError(int error) {
+  switch (error) {
+    case ENOSYS:
+      return absl::UnimplementedError("io_uring_setup: ENOSYS: this kernel has no io_uring; evring needs Linux 6.1");
+    case EINVAL:
+      return absl::UnimplementedError(
+          "io_uring_setup: EINVAL: this kernel does not know SINGLE_ISSUER | DEFER_TASKRUN; evring needs Linux 6.1");
+    case EPERM:
+    case EACCES:
+      return absl::PermissionDeniedError(absl::StrCat(
+          "io_uring_setup: ", error == EPERM ? "EPERM" : "EACCES",
+          ": io_uring is switched off here: look at /proc/sys/kernel/io_uring_disabled, and at the seccomp profile of "
+          "the container"));
+    default:
+      return ErrnoToStatus(error, "io_uring_setup");
+  }
+}
+
+class SystemKernelImpl final : public Kernel {
+ public:
+  absl::Status Setup(const RingOptions& options, io_uring* ring, Features* features) override {
+    io_uring_params params;
+    std::memset(&params, 0, sizeof(params));
+    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG |
+                   IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+    params.cq_entries = options.cq_entries;
+    if (const int rc = io_uring_queue_init_params(options.sq_entries, ring, &params); rc < 0) return SetupError(-rc);
+
+    // The submission array is the identity for good; a submit is then one store of the tail.
+    for (unsigned i = 0; i < ring->sq.ring_entries; ++i) ring->sq.array[i] = i;
+
+    Features found;
+    if ((params.features & kFeatMinTimeout) != 0) found = found.With(Feature::kAbsoluteTimer);
+    if ((params.features & kFeatNoIowait) != 0) found = found.With(Feature::kNoIowait);
+    if (HasSyncMessage()) found = found.With(Feature::kSyncMessage);
+    if (options.allowed.has(Feature::kRegisteredRing) && io_uring_register_ring_fd(ring) == 1) {
+      found = found.With(Feature::kRegisteredRing);  // else EBUSY: a thread has 16 of them at most
+    }
+    *features = found & options.allowed;
+    return absl::OkStatus();
+  }
+
+  void Teardown(io_uring* ring) override {
+    io_uring_queue_exit(ring);  // takes the registered descriptor back too
+  }
+
+  int Enter(io_uring* ring, Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
+            const WaitArgs& wait) override {
+    unsigned fd = static_cast<unsigned>(ring->ring_fd);
+    if (features.has(Feature::kRegisteredRing)) {
+      fd = static_cast<unsigned>(ring->enter_ring_fd);
+      flags |= IORING_ENTER_REGISTERED_RING;
+    }
+    if (min_complete == 0 || (wait.deadline_ns == kNoDeadline && wait.sigmask == nullptr)) {
+      if (min_complete != 0 && features.has(Feature::kNoIowait)) flags |= kEnterNoIowait;
+      return Call(fd, to_submit, min_complete, flags, nullptr, 0);
+    }
+
+    GetEventsArg arg;
+    std::memset(&arg, 0, sizeof(arg));
+    __kernel_timespec ts;
+    if (wait.sigmask != nullptr) {
+      arg.sigmask = reinterpret_cast<uintptr_t>(wait.sigmask);
+      arg.sigmask_sz = _NSIG / 8;
+    }
+    if (wait.deadline_ns != kNoDeadline) {
+      int64_t ns = wait.deadline_ns;
+      if (features.has(Feature::kAbsoluteTimer)) {
+        flags |= kEnterAbsTimer;
+      } else {
+        ns -= MonotonicNs();
+      }
+      if (ns < 0) ns = 0;
+      ts.tv_sec = ns / 1'000'000'000;
+      ts.tv_nsec = ns % 1'000'000'000;
+      arg.ts = reinterpret_cast<uintptr_t>(&ts);
+    }
+    if (features.has(Feature::kNoIowait)) flags |= kEnterNoIowait;
+    return Call(fd, to_submit, min_complete, flags | IORING_ENTER_EXT_ARG, &arg, sizeof(arg));
+  }
+
+  int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override {
+    const long rc = syscall(__NR_io_uring_register, ring->ring_fd, opcode, arg, nr_args);
+    return rc < 0 ? -errno : static_cast<int>(rc);
+  }
+
+  int Message(int target_fd, uint64_t user_data) override {
+    io_uring_sqe sqe;
+    std::memset(&sqe, 0, sizeof(sqe));
+    sqe.opcode = IORING_OP_MSG_RING;
+    sqe.fd = target_fd;
+    sqe.off = user_data;
+    sqe.addr = IORING_MSG_DATA;
+    const long rc = syscall(__NR_io_uring_register, -1, kRegisterSendMsgRing, &sqe, 1);
+    return rc < 0 ? -errno : 0;
+  }
+
+  int64_t NowNs() override { return MonotonicNs(); }
+
+ private:
+  static int Call(unsigned fd, unsigned to_submit, unsigned min_complete, unsigned flags, const void* arg,
+                  size_t size) {
+    const long rc = syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags, arg, size);
+    return rc < 0 ? -errno : static_cast<int>(rc);
+  }
+};
+
+}  // namespace
+
+Kernel* SystemKernel() {
+  static SystemKernelImpl kernel;
+  return &kernel;
+}
+
+}  // namespace evring::kevent

@@ -1,0 +1,73 @@
+// blocking_pool.h: threads for calls that have no asynchronous form. What users await is in blocking.h.
+//
+// Threads are made when a job finds none idle, up to a maximum, and end after a time without work. Jobs beyond the
+// maximum queue in order.
+
+#ifndef EVRING_RUNTIME_BLOCKING_POOL_H_
+#define EVRING_RUNTIME_BLOCKING_POOL_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+
+#include "absl/time/time.h"
+
+namespace evring {
+
+// Lives in whoever waits for it; borrowed by the pool from Submit() until it is run or revoked.
+class BlockingJob {
+ public:
+  BlockingJob(const BlockingJob&) = delete;
+  BlockingJob& operator=(const BlockingJob&) = delete;
+
+ protected:
+  BlockingJob() = default;
+  ~BlockingJob() = default;
+
+ private:
+  friend class BlockingPool;
+  // On a thread of the pool. The job may be gone when this returns. Must not throw.
+  virtual void RunJob() noexcept = 0;
+
+  BlockingJob* next_ = nullptr;
+  BlockingJob* previous_ = nullptr;
+  bool queued_ = false;
+};
+
+class BlockingPool {
+ public:
+  BlockingPool(int threads_max, absl::Duration idle);
+  // Waits for the jobs that run; none may be queued any more.
+  ~BlockingPool();
+  BlockingPool(const BlockingPool&) = delete;
+  BlockingPool& operator=(const BlockingPool&) = delete;
+
+  // Queues `job`. False: no thread runs and none could be made (EAGAIN): the job was not taken. Any thread.
+  [[nodiscard]] bool Submit(BlockingJob* job);
+
+  // True: `job` had not started, and will not. False: it runs, or has run. Any thread.
+  bool Revoke(BlockingJob* job);
+
+  int threads() const;
+
+ private:
+  void ThreadMain();
+  void Unlink(BlockingJob* job);
+
+  const int threads_max_;
+  const absl::Duration idle_time_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;
+  std::condition_variable thread_ended_;
+  BlockingJob* first_ = nullptr;  // these under mutex_
+  BlockingJob* last_ = nullptr;
+  int queued_ = 0;
+  int threads_ = 0;
+  int idle_ = 0;
+  bool ending_ = false;
+};
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_BLOCKING_POOL_H_

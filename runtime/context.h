@@ -1,0 +1,215 @@
+// context.h: TaskContext, the identity of one logical task (or of one cancellation scope inside it): what it waits for,
+// how it is made ready, how a stop reaches it and its children.
+//
+// A task is a chain of coroutines that await each other; at any time it runs, is ready, or waits for one thing. All of
+// the chain's promises point to the same context. Contexts are counted references on the heap.
+//
+// The wait word. One atomic word decides who resumes a waiting task, so that a completion and a stop never both do:
+//
+//     word = pointer to the Wait, or 0 | kStop | kPinned | kDeferred
+//
+//   W1  BeginWait: 0 -> wait. Fails if kStop is set: the caller does not suspend and answers "cancelled".
+//       (BeginJoin: the same, but allowed with kStop set: for waits that themselves forward the stop.)
+//   W2  FinishWait, by whoever completes the wait: wait -> 0; true: the caller now owns the right to make the task
+//       ready. If kPinned is set: sets kDeferred instead, false; the stopper will do it (W4).
+//   W3  RequestStop: sets kStop, once; if a wait is there, sets kPinned in the same step and then calls
+//       Wait::OnStop(). Pinned, the wait and its coroutine frame stay alive, whoever completes it meanwhile.
+//   W4  After OnStop: clears kPinned; with kDeferred set, clears the pointer too and makes the task ready.
+//
+// Why nothing is lost: each wait has exactly one completer (the contract of a Wait), which meets the word exactly once,
+// in W2; if W2 comes before W3's step, the stopper sees no pointer; if after, the completer sees kPinned or an unpinned
+// word. All steps are read-modify-writes of one word, so they have one order.
+//
+// The tree. A spawned task is linked into its parent's list of children until it has completed and has no children
+// left; a stop goes down the tree. Linking and the stop race as: RequestStop sets kStop, then takes the list's lock;
+// AddChild links under the lock, then looks at kStop. One of the two sees the other.
+//
+// Checked by: tests/runtime/context_test.cc, tests/model/wait_word_model_test.cc.
+
+#ifndef EVRING_RUNTIME_CONTEXT_H_
+#define EVRING_RUNTIME_CONTEXT_H_
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+#include <utility>
+
+#include "runtime/spin_lock.h"
+#include "runtime/wait_word.h"
+
+namespace evring {
+
+class Scheduler;
+class TaskContext;
+class Worker;
+
+// What a task is suspended on. Lives in the awaiter, in the frame of the suspended coroutine.
+class Wait {
+ public:
+  Wait(const Wait&) = delete;
+  Wait& operator=(const Wait&) = delete;
+
+ protected:
+  Wait() = default;
+  ~Wait() = default;
+
+ private:
+  friend class TaskContext;
+
+  // A stop was requested: see to it that the wait completes soon (FinishWait may be called from inside). Called at most
+  // once per wait, by the thread that requests the stop; the frame is alive until it returns. Takes no lock that is
+  // held while RequestStop is called.
+  virtual void OnStop() noexcept = 0;
+};
+
+// A request to a worker from another thread; links into the worker's inbox. Owned by whoever posts it, until it ran.
+class RemoteRequest {
+ public:
+  using Run = void (*)(RemoteRequest* request, Worker* worker);
+  explicit RemoteRequest(Run run) : run_(run) {}
+
+ private:
+  friend class Worker;
+  const Run run_;
+  RemoteRequest* next_ = nullptr;
+};
+
+class TaskContext {
+ public:
+  TaskContext(Scheduler* scheduler, TaskContext* parent);
+  TaskContext(const TaskContext&) = delete;
+  TaskContext& operator=(const TaskContext&) = delete;
+
+  Scheduler* scheduler() const { return scheduler_; }
+
+  // --- Waiting (by the task, and by whoever completes the wait) -------------------------------------------------------
+
+  // The task, about to suspend at `resume`. False: a stop was requested, do not suspend.
+  [[nodiscard]] bool BeginWait(Wait* wait, std::coroutine_handle<> resume) {
+    resume_ = resume;
+    return word_.Begin(wait);
+  }
+
+  // The same for a wait that must be waited out even after a stop. If one was requested before, OnStop() is not called.
+  // True: a stop was requested before.
+  bool BeginJoin(Wait* wait, std::coroutine_handle<> resume) {
+    resume_ = resume;
+    return word_.BeginJoin(wait);
+  }
+
+  // Once per begun wait, from any thread. True: the caller makes the task ready (Schedule, or resumes it itself).
+  // Nothing of the wait may be touched afterwards, unless true was returned and the task was not made ready yet.
+  [[nodiscard]] bool FinishWait(Wait* wait) { return word_.Finish(wait); }
+
+  // FinishWait, then Schedule if that is ours to do.
+  void Complete(Wait* wait) {
+    if (FinishWait(wait)) Schedule();
+  }
+
+  // The wait that is going on, if a stop has reached it and it has not completed.
+  bool StillStopping(const Wait* wait) const { return word_.Current() == wait; }
+
+  // --- Scheduling -----------------------------------------------------------------------------------------------------
+
+  // Puts the task where a worker will find it. Any thread.
+  void Schedule();
+
+  // Where it goes on. Set by BeginWait; for a task that did not start yet, by set_resume.
+  std::coroutine_handle<> resume() const { return resume_; }
+  void set_resume(std::coroutine_handle<> resume) { resume_ = resume; }
+
+  // --- Cancellation ---------------------------------------------------------------------------------------------------
+
+  bool stop_requested() const { return word_.stop_requested(); }
+
+  // Asks the task and all its descendants to stop: every wait that is going on ends soon, every later one at once.
+  // Any thread, any number of times; the first counts.
+  void RequestStop();
+
+  // Links `this` into its parent's list; before the task can run. No effect without a parent.
+  void LinkToParent();
+
+  // The task's last act on any thread, after its result is in place: leaves the tree as soon as no child is left.
+  // `this` may be freed when this returns, unless the caller has a reference.
+  void MarkCompleted();
+
+  // The root of the tree: called when its last child has left, with no lock held. Other contexts: never.
+  virtual void OnLastChildLeft() {}
+  bool has_children();
+
+  // --- Lifetime -------------------------------------------------------------------------------------------------------
+
+  void Ref() { references_.fetch_add(1, std::memory_order_relaxed); }
+  void Unref() {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) Destroy();  // the last one sees all that was done
+  }
+
+  // The coroutine that a spawned task started with has ended; returns what to resume next on this thread.
+  virtual std::coroutine_handle<> OnRootDone() noexcept { return std::noop_coroutine(); }
+
+  // Links for the queue that the ready task is in.
+  TaskContext* queue_next = nullptr;
+
+ protected:
+  virtual ~TaskContext();
+  // Frees `this`.
+  virtual void Destroy() { delete this; }
+
+ private:
+  void LeaveParent();
+  void StopChildren();
+
+  WaitWord<Wait> word_;
+  std::coroutine_handle<> resume_;
+  Scheduler* const scheduler_;
+  TaskContext* const parent_;  // counted
+
+  SpinLock children_lock_;
+  bool completed_ = false;     // these four under children_lock_
+  bool had_children_ = false;
+  TaskContext* first_child_ = nullptr;
+  TaskContext* next_sibling_ = nullptr;  // these two under the parent's children_lock_
+  TaskContext* previous_sibling_ = nullptr;
+
+  std::atomic<uint32_t> references_{1};
+};
+
+// A counted reference.
+template <class Context = TaskContext>
+class ContextRef {
+ public:
+  ContextRef() = default;
+  // Takes over a reference that the caller has.
+  static ContextRef Adopt(Context* context) {
+    ContextRef ref;
+    ref.context_ = context;
+    return ref;
+  }
+  static ContextRef Share(Context* context) {
+    if (context != nullptr) context->Ref();
+    return Adopt(context);
+  }
+  ContextRef(ContextRef&& other) noexcept : context_(other.Release()) {}
+  ContextRef(const ContextRef& other) : context_(other.context_) {
+    if (context_ != nullptr) context_->Ref();
+  }
+  ContextRef& operator=(ContextRef other) noexcept {
+    std::swap(context_, other.context_);
+    return *this;
+  }
+  ~ContextRef() {
+    if (context_ != nullptr) context_->Unref();
+  }
+
+  Context* get() const { return context_; }
+  Context* operator->() const { return context_; }
+  explicit operator bool() const { return context_ != nullptr; }
+  Context* Release() { return std::exchange(context_, nullptr); }
+
+ private:
+  Context* context_ = nullptr;
+};
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_CONTEXT_H_

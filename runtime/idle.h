@@ -1,0 +1,246 @@
+// idle.h: which workers sleep, which look for work, and who is woken when a task becomes stealable: one, and only if
+// nobody is looking already.
+//
+// A worker is in one of these states; the words below say so to the others.
+//   busy       runs tasks, or is about to            neither counted nor marked
+//   searching  looks at other workers' queues        counted in searching_
+//   parked     sleeps in its ring, or is about to    its bit is set in masks_
+//   chosen     was parked, a wake message is on its way to its ring; searching for everybody else
+//
+//   N. A task became stealable (NotifyOne, NotifyOneFrom). The push itself comes before.
+//      N1  add 1 to the line of the pusher: a word of its own for each worker, one for all other threads
+//      N2  somebody is counted as searching: done, that one finds the task or P3 does
+//      N3  nobody is parked: done
+//      N4  searching_ from 0 to 1, on behalf of whom we choose. It is not 0: done, as N2
+//      N5  take one bit out of the masks: that worker is chosen. The caller sends the message
+//      N6  all bits are gone (their workers woke by themselves): take the count of N4 back, and go to N3 if that
+//          leaves 0, since whoever came through N2 or P2 meanwhile relied on it
+//   S. A worker without tasks starts to search (TryBeginSearch): count up, unless half of the workers are counted.
+//   F. A searcher has found tasks (EndSearchFound): count down. The last one goes through N on behalf of whatever else there
+//      is: a single wake becomes as many as there is work for, one after the other.
+//   P. A worker has nothing to do (Park).
+//      P1  set the own bit
+//      P2  count down, if it was searching. Others are left: sleep
+//      P3  nobody is left: read and write every line, then look at all queues once more before sleeping
+//   U. A worker has left the ring, or P3 found something (Unpark): take the own bit out. It is gone: the worker is chosen,
+//      and counted as searching.
+//
+// Why no task is lost: a worker sleeps, nobody searches or is chosen, a task was pushed, and it lies there. We show that
+// this cannot last. Let L be the pusher's N1; let D be P2 of the sleeper Z; let E be the first change of searching_, not
+// before D, that leaves 0. There is one, since nobody searches. All changes of searching_ are read-modify-writes in one
+// order, so whoever made E has seen Z's bit, which was set before D (P2 releases and acquires).
+//   E was made by P2 of some worker Y (Z itself, mostly). Then Y went through P3. If Y wrote the pusher's line after L, then
+//     Y's look at the queues has seen the task. If before, then L has acquired from Y, so the pusher's N2 and N3 came after E
+//     and after Z's bit: it cannot have stopped at N3, nor at N2 because of a search that ended with E or earlier. A later
+//     search ends in a later E, and the argument is made with that one.
+//   E was made by F or N6. Then N3 follows and sees Z's bit, and somebody is chosen; or stops at a search that ends in a
+//     later E. A chosen one that finds nothing is the last to leave, at P2, or leaves another searcher behind.
+// A task that nobody was woken for at N3 because nobody was parked is found by the same argument by the first who parks.
+// So it rests on two pairs of read-modify-writes: N1 and P3 on a line (one of the two sees the other: this is where
+// "push, then look for sleepers" meets "declare asleep, then look at the queues"), and the chain on searching_.
+// N2 and N3 themselves are plain loads. That is why the lines exist: a push costs an uncontended add on a word that the worker
+// has in its cache, and reads of two words that change only when somebody parks or wakes; with one word for all, each
+// push of each worker would fight for it. A plain load without N1 loses wake-ups: the push may still sit in the store buffer.
+//
+// Why at most one wake a task: every wake goes through N4, which only one at a time can pass, and each passage is a push's or
+// F's own. Nobody passes while a worker searches or is chosen.
+//
+// Shutdown: the caller sets its flag, then WakeAll reads and writes every mask (W1) and wakes whom it finds there. A worker
+// that parks later has seen at P1 what W1 published: it looks at the flag between Park and sleep, always.
+//
+// Bound: kWorkersMax workers, for N3 reads and P3 writes a word per 64 or per one of them. Chosen is the parked worker with
+// the lowest index: the same few do the work of a light load and the others stay asleep.
+// Checked by: tests/model/idle_model_test.cc, which also removes or weakens each access in turn.
+
+#ifndef EVRING_RUNTIME_IDLE_H_
+#define EVRING_RUNTIME_IDLE_H_
+
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <memory>
+
+#include "kevent/check.h"
+#include "runtime/atomics.h"
+
+namespace evring {
+
+struct IdleCounters {
+  uint64_t notifies = 0;    // tasks or batches announced
+  uint64_t wakes = 0;       // workers chosen, WakeAll's included
+  uint64_t hand_ons = 0;    // last searchers that found work
+  uint64_t looks = 0;       // last searchers that parked, and looked once more
+  uint64_t withdrawn = 0;   // N6: parked workers were about but woke by themselves
+};
+
+template <class Atomics = StdAtomics>
+class Idle {
+ public:
+  static constexpr int kWorkersMax = 1024;
+
+  explicit Idle(int workers) : workers_(workers) {
+    EVRING_CHECK(workers >= 1 && workers <= kWorkersMax, "1 to 1024 workers");
+    masks_ = std::make_unique<Atomic<uint64_t>[]>(Masks());
+    lines_ = std::make_unique<Line[]>(workers_ + 1);
+  }
+
+  // --- Any thread ------------------------------------------------------------------------------------------------------
+
+  // The calling thread has made a task, or a batch, visible to others. Returns the parked worker that the caller now sends
+  // the wake message to, or -1: none is needed. The chosen worker is counted as searching.
+  [[nodiscard]] int NotifyOne() { return NotifyFrom(workers_); }
+
+  // For shutdown: `wake(int worker)` for every parked worker, chosen as by NotifyOne. What the caller wrote before is
+  // visible to every worker that parks afterwards.
+  template <class Wake>
+  void WakeAll(Wake&& wake) {
+    for (int i = 0; i < Masks(); ++i) {
+      uint64_t parked = masks_[i].fetch_or(0, std::memory_order_release);  // W1 publishes the caller's flag; pairs with P1
+      for (; parked != 0; parked &= parked - 1) {
+        searching_.fetch_add(1, std::memory_order_relaxed);  // N4 and N5 for a given worker
+        if (TakeBit(i, parked & -parked)) {
+          Count(&wakes_);
+          wake(i * 64 + std::countr_zero(parked));
+        } else {
+          searching_.fetch_sub(1, std::memory_order_relaxed);  // no N6: all are awake or see the flag
+        }
+      }
+    }
+  }
+
+  // For a message to that very worker, put into its inbox before: true if it sleeps, or is about to without having seen
+  // the message; the caller then wakes it. Its state stays as it is: it leaves the ring as if for a completion. (One
+  // read-modify-write of the word of P1: either this sees the bit, or P1 sees the message.)
+  [[nodiscard]] bool IsParked(int worker) {
+    return (masks_[worker / 64].fetch_or(0, std::memory_order_release) & Bit(worker)) != 0;  // pairs with P1
+  }
+
+  IdleCounters counters() const {
+    IdleCounters c;
+    for (int i = 0; i <= workers_; ++i) c.notifies += lines_[i].notifies.load(std::memory_order_relaxed);
+    c.wakes = wakes_.load(std::memory_order_relaxed);
+    c.hand_ons = hand_ons_.load(std::memory_order_relaxed);
+    c.looks = looks_.load(std::memory_order_relaxed);
+    c.withdrawn = withdrawn_.load(std::memory_order_relaxed);
+    return c;
+  }
+
+  // --- A worker, about itself --------------------------------------------------------------------------------------------
+
+  // NotifyOne for a thread that is worker `worker`: does not share the line that it writes.
+  [[nodiscard]] int NotifyOneFrom(int worker) { return NotifyFrom(worker); }
+
+  // False: half of the workers search already; park without.
+  [[nodiscard]] bool TryBeginSearch() {
+    int32_t searching = searching_.load(std::memory_order_relaxed);
+    do {
+      if (2 * searching >= workers_) return false;
+    } while (!searching_.compare_exchange_weak(searching, searching + 1, std::memory_order_relaxed,  // S hands nothing
+                                               std::memory_order_relaxed));                          //   over
+    return true;
+  }
+
+  // The calling worker, which was searching or chosen, has tasks to run and is searching no longer. What it found beyond the
+  // first is where others can steal it. True: it was the last searcher, and calls NotifyOneFrom().
+  [[nodiscard]] bool EndSearchFound() {
+    const int32_t before = searching_.fetch_sub(1, std::memory_order_acquire);  // F sees the bits of those who left earlier;
+    EVRING_CHECK(before > 0, "only a searcher stops searching");                //   pairs with P2
+    if (before != 1) return false;
+    Count(&hand_ons_);
+    return true;
+  }
+
+  // The calling worker is parked from here on, and searching no longer if it `was_searching`. Before it sleeps it looks at
+  // the shutdown flag and, if this returns true, at all queues; if there is something, Unpark() comes first.
+  [[nodiscard]] bool Park(int worker, bool was_searching) {
+    const uint64_t bit = Bit(worker);
+    const uint64_t parked = masks_[worker / 64].fetch_or(bit, std::memory_order_acquire);  // P1 sees the shutdown flag;
+    EVRING_CHECK((parked & bit) == 0, "a worker parks after it was unparked");             //    pairs with W1
+    const int32_t mine = was_searching ? 1 : 0;
+    const int32_t before = searching_.fetch_sub(mine, std::memory_order_acq_rel);  // P2 publishes the bit to, and sees those
+    EVRING_CHECK(before >= mine, "only a searcher stops searching");               //    of, who leave later and earlier:
+    if (before != mine) return false;                                              //    pairs with P2, F, N6
+    for (int i = 0; i <= workers_; ++i) {
+      lines_[i].notifies.fetch_add(0, std::memory_order_acq_rel);  // P3 publishes the bits, sees the pushes; pairs with N1
+    }
+    Count(&looks_);
+    return true;
+  }
+
+  // The calling worker has left its ring, for whatever reason, or does not go to sleep after all. True: it is busy again.
+  // False: it was chosen; it is searching now, and the wake message is, or will be, in its ring.
+  [[nodiscard]] bool Unpark(int worker) {
+    const uint64_t bit = Bit(worker);
+    const uint64_t parked = masks_[worker / 64].fetch_and(~bit, std::memory_order_acquire);  // U comes after N4 of who chose
+    return (parked & bit) != 0;                                                              //   us; pairs with N5
+  }
+
+ private:
+  template <class T>
+  using Atomic = typename Atomics::template Atomic<T>;
+  struct alignas(kCacheLine) Line {
+    Atomic<uint64_t> notifies{0};
+  };
+
+  int Masks() const { return (workers_ + 63) / 64; }
+  uint64_t Bit(int worker) const {
+    EVRING_CHECK(worker >= 0 && worker < workers_, "no such worker");
+    return uint64_t{1} << (worker % 64);
+  }
+  static void Count(std::atomic<uint64_t>* counter) { counter->fetch_add(1, std::memory_order_relaxed); }
+
+  int NotifyFrom(int line) {
+    lines_[line].notifies.fetch_add(1, std::memory_order_acq_rel);  // N1 publishes the push, sees the bits; pairs with P3
+    if (searching_.load(std::memory_order_relaxed) != 0) return -1;  // N2, after N1
+    return Choose();
+  }
+
+  int Choose() {
+    while (AnyParked()) {  // N3
+      int32_t nobody = 0;
+      if (!searching_.compare_exchange_strong(nobody, 1, std::memory_order_relaxed, std::memory_order_relaxed)) {
+        return -1;  // N4 failed. When it succeeds, N5 publishes it
+      }
+      if (const int worker = TakeAny(); worker >= 0) {
+        Count(&wakes_);
+        return worker;
+      }
+      Count(&withdrawn_);
+      if (searching_.fetch_sub(1, std::memory_order_acquire) != 1) break;  // N6 sees the bits of those who parked because
+    }                                                                      //    of us; pairs with P2
+    return -1;
+  }
+
+  bool AnyParked() const {
+    for (int i = 0; i < Masks(); ++i) {
+      if (masks_[i].load(std::memory_order_relaxed) != 0) return true;  // after N1, F or N6
+    }
+    return false;
+  }
+
+  int TakeAny() {
+    for (int i = 0; i < Masks(); ++i) {
+      for (uint64_t parked = masks_[i].load(std::memory_order_relaxed); parked != 0; parked &= parked - 1) {
+        if (TakeBit(i, parked & -parked)) return i * 64 + std::countr_zero(parked);
+      }
+    }
+    return -1;
+  }
+
+  bool TakeBit(int mask, uint64_t bit) {
+    return (masks_[mask].fetch_and(~bit, std::memory_order_release) & bit) != 0;  // N5 publishes N4; pairs with U
+  }
+
+  const int workers_;
+  std::unique_ptr<Line[]> lines_;               // one per worker, then one for all other threads
+  std::unique_ptr<Atomic<uint64_t>[]> masks_;   // bit w % 64 of masks_[w / 64]: w is parked
+  alignas(kCacheLine) Atomic<int32_t> searching_{0};
+  alignas(kCacheLine) std::atomic<uint64_t> wakes_{0};  // counters are no part of the protocol
+  std::atomic<uint64_t> hand_ons_{0};
+  std::atomic<uint64_t> looks_{0};
+  std::atomic<uint64_t> withdrawn_{0};
+};
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_IDLE_H_

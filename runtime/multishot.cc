@@ -1,0 +1,168 @@
+#include "runtime/multishot.h"
+
+#include <errno.h>
+
+#include <mutex>
+#include <utility>
+
+#include "kevent/check.h"
+
+namespace evring::internal {
+
+Multishot::~Multishot() = default;
+
+void Multishot::Unref() {
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // the last one sees all that was done
+}
+
+void Multishot::MarkArmed(Worker* worker) {
+  armed_ = true;
+  pausing_ = false;
+  worker_ = worker;
+  references_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Multishot::Arm(Worker* worker) {
+  io_uring_sqe* sqe = worker->PrepareSqe();
+  Prepare(sqe, worker);
+  worker->StartRequest(this, sqe);
+}
+
+void Multishot::Close() {
+  absl::InlinedVector<Record, 2> untaken;
+  Worker* armed_on = nullptr;
+  {
+    std::lock_guard lock(lock_);
+    EVRING_CHECK(waiter_ == nullptr && !closed_, "closed once, with nobody waiting");
+    closed_ = true;
+    untaken.swap(queue_);
+    if (armed_) armed_on = worker_;
+  }
+  for (const Record& record : untaken) Discard(record);
+  if (armed_on == nullptr) {
+    Unref();
+  } else if (armed_on == Worker::Current()) {
+    armed_on->CancelRequest(number());
+    Unref();
+  } else {
+    armed_on->Post(this);  // takes our reference along
+  }
+}
+
+void Multishot::OnCloseRequest(RemoteRequest* request, Worker* worker) {
+  auto* self = static_cast<Multishot*>(request);
+  bool armed;
+  {
+    std::lock_guard lock(self->lock_);
+    armed = self->armed_;  // closed: it is not armed anywhere else
+  }
+  if (armed) worker->CancelRequest(self->number());
+  self->Unref();
+}
+
+void Multishot::OnCompletion(Kevent* kevent, const kevent::Event& event) {
+  auto* self = static_cast<Multishot*>(kevent);
+  Worker* here = Worker::Current();
+  TakeWait* taker = nullptr;
+  bool discard = false;
+  bool arm = false;
+  bool pause = false;
+  Record record{event.result, event.flags, nullptr};
+  {
+    std::lock_guard lock(self->lock_);
+    record.from = self->worker_;
+    self->armed_ = !event.last();
+    if (self->closed_) {
+      discard = true;
+    } else if (event.last() && (event.result == -ECANCELED || self->IsPause(event.result, here))) {
+      if (self->waiter_ != nullptr) {
+        arm = true;
+        self->MarkArmed(here);
+      }
+    } else if (self->waiter_ != nullptr) {
+      taker = std::exchange(self->waiter_, nullptr);
+      taker->Fill(record);
+    } else {
+      self->queue_.push_back(record);
+      if (self->queue_.size() >= kQueuedMax && self->armed_ && !self->pausing_ && here == self->worker_) {
+        self->pausing_ = true;
+        pause = true;
+      }
+    }
+  }
+  if (pause) here->CancelRequest(self->number());
+  if (discard) self->Discard(record);
+  if (arm) self->Arm(here);
+  if (event.last()) self->Unref();  // the reference of what was armed
+  if (taker != nullptr) {
+    TaskContext* context = taker->context_;
+    if (context->FinishWait(taker)) here->PushReaped(context);
+  }
+}
+
+bool Multishot::PopLocked(TakeWait* take) {
+  if (queue_.empty()) return false;
+  take->Fill(queue_.front());
+  queue_.erase(queue_.begin());
+  return true;
+}
+
+void Multishot::TakeWait::Fill(const Record& record) {
+  result_ = record.result;
+  flags_ = record.flags;
+  from_ = record.from;
+}
+
+bool Multishot::TakeWait::TakeNow() {
+  if (!Worker::Current()->ConsumeBudget()) return false;
+  std::lock_guard lock(source_->lock_);
+  return source_->PopLocked(this);
+}
+
+bool Multishot::TakeWait::Suspend(TaskContext* context, std::coroutine_handle<> handle) {
+  context_ = context;
+  Worker* worker = Worker::Current();
+  if (!context->BeginWait(this, handle)) {
+    result_ = -ECANCELED;
+    return false;
+  }
+  Multishot* source = source_;
+  bool linked = false;
+  bool arm = false;
+  {
+    std::lock_guard lock(source->lock_);
+    EVRING_CHECK(source->waiter_ == nullptr, "one task at a time takes events");
+    if (!source->PopLocked(this)) {
+      if (stopped_) {
+        result_ = -ECANCELED;
+      } else {
+        linked = true;
+        source->waiter_ = this;
+        arm = !source->armed_;
+        if (arm) source->MarkArmed(worker);
+      }
+    }
+  }
+  if (!linked) {
+    // An event was there, but the budget is used up; or the stop came in between. Behind the others.
+    if (context->FinishWait(this)) worker->PushBack(context);
+  } else if (arm) {
+    source->Arm(worker);  // the task may be gone by now; the source is kept by what is being armed
+  }
+  return true;
+}
+
+void Multishot::TakeWait::OnStop() noexcept {
+  {
+    std::lock_guard lock(source_->lock_);
+    if (source_->waiter_ != this) {
+      stopped_ = true;  // not linked yet, or its event is on the way
+      return;
+    }
+    source_->waiter_ = nullptr;
+    result_ = -ECANCELED;
+  }
+  context_->Complete(this);
+}
+
+}  // namespace evring::internal

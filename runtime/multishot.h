@@ -1,0 +1,107 @@
+// multishot.h: a request that stays armed and completes again and again: its events wait in order for a task to take them.
+//
+// One task at a time takes (Take), on any worker; events come on the worker whose ring the request is in, or on one that
+// rescues it. A lock of a few instructions orders the two.
+//
+//   armed_      the request is in worker_'s ring. It is armed by the task that finds nothing to take, on the worker that
+//               the task runs on, and ends by itself (error, end of stream, no buffers), by Pause(), or by Close().
+//   waiter_     the take that waits, if any. An event goes straight to it.
+//   closed_     the owner has let go: what still arrives is given back, and after the last completion this is freed.
+//
+// References: one of the owner, one while armed, one of a close request on its way to worker_. A stop of the waiting task
+// only takes the waiter out; the request stays armed and what arrives later stays for the next take.
+
+#ifndef EVRING_RUNTIME_MULTISHOT_H_
+#define EVRING_RUNTIME_MULTISHOT_H_
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+
+#include "absl/container/inlined_vector.h"
+#include "kevent/event.h"
+#include "kevent/handle.h"
+#include "runtime/context.h"
+#include "runtime/spin_lock.h"
+#include "runtime/worker.h"
+
+namespace evring {
+namespace internal {
+
+class Multishot : private kevent::Kevent, private RemoteRequest {
+ public:
+  Multishot(kevent::EventType type, int fd) : Kevent(type, fd, 0, &OnCompletion), RemoteRequest(&OnCloseRequest) {}
+
+  // The owner lets go; once. Nobody may be waiting. Events not taken are given back. The descriptor may be closed right
+  // after: the request holds the file until its cancel is through.
+  void Close();
+
+  int fd() const { return descriptor(); }
+
+  // An event that nobody has taken yet.
+  struct Record {
+    int32_t result;
+    uint32_t flags;
+    Worker* from;
+  };
+
+  // One wait for the next event. In the awaiter of the derived class's user.
+  class TakeWait : public Wait {
+   public:
+    explicit TakeWait(Multishot* source) : source_(source) {}
+
+   protected:
+    // True: `result` and `flags` are there, do not suspend.
+    bool TakeNow();
+    // False: do not suspend, the result is there (-ECANCELED after a stop).
+    bool Suspend(TaskContext* context, std::coroutine_handle<> handle);
+
+    Multishot* const source_;
+    int32_t result_ = 0;
+    uint32_t flags_ = 0;      // of the event, see kevent::Event
+    Worker* from_ = nullptr;  // whose buffer ring a buffer is of
+
+   private:
+    friend class Multishot;
+    void OnStop() noexcept override;
+    void Fill(const Record& record);
+
+    TaskContext* context_ = nullptr;
+    bool stopped_ = false;  // before it was linked; under the source's lock
+  };
+
+ protected:
+  virtual ~Multishot();
+
+  // Fills the entry of the request. On `worker`, whose ring it goes into.
+  virtual void Prepare(io_uring_sqe* sqe, Worker* worker) = 0;
+  // Gives back what an event carries that nobody will take.
+  virtual void Discard(const Record& record) = 0;
+  // An ending that is not the taker's to see, after which the request is armed again as soon as someone waits.
+  virtual bool IsPause(int32_t /*result*/, Worker* /*worker*/) { return false; }
+
+  static constexpr size_t kQueuedMax = 16;  // untaken events beyond which the request is paused
+
+ private:
+  static void OnCompletion(Kevent* kevent, const kevent::Event& event);
+  static void OnCloseRequest(RemoteRequest* request, Worker* worker);
+  void Arm(Worker* worker);
+  void Unref();
+  bool PopLocked(TakeWait* take);
+  // Under lock_: the request is about to be armed on `worker`.
+  void MarkArmed(Worker* worker);
+
+  SpinLock lock_;
+  bool armed_ = false;  // these under lock_
+  bool pausing_ = false;
+  bool closed_ = false;
+  TakeWait* waiter_ = nullptr;
+  Worker* worker_ = nullptr;
+  absl::InlinedVector<Record, 2> queue_;
+  std::atomic<int> references_{1};
+};
+
+}  // namespace internal
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_MULTISHOT_H_

@@ -1,0 +1,148 @@
+#include "runtime/rescue.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kevent/errors.h"
+#include "runtime/scheduler.h"
+#include "runtime/worker.h"
+
+namespace evring {
+namespace {
+
+constexpr int kQuietLooksBeforeSleep = 8;
+constexpr int64_t kMailboxNapNs = 20'000;
+constexpr int kMailboxNaps = 25;
+
+// Sleeps while `*word` is `expected`, at most `ns` (forever if negative). A wake, a signal or the time: all the same.
+void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int64_t ns) {
+  timespec timeout{ns / 1'000'000'000, ns % 1'000'000'000};
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, ns < 0 ? nullptr : &timeout, nullptr, 0);
+}
+
+void FutexWake(std::atomic<uint32_t>* word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Watchdog>> Watchdog::Create(Scheduler* scheduler) {
+  const int signal = scheduler->options().rescue_signal;
+  struct sigaction old;
+  if (sigaction(signal, nullptr, &old) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("rescue_signal ", signal, " is no signal that can be handled"));
+  }
+  if ((old.sa_flags & SA_SIGINFO) != 0 ||
+      (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && old.sa_handler != &Watchdog::OnSignal)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("rescue_signal ", signal, " has a handler already: choose another signal in RuntimeOptions, or "
+                                               "switch rescue off with an infinite rescue_threshold"));
+  }
+  struct sigaction action;
+  std::memset(&action, 0, sizeof(action));
+  action.sa_handler = &Watchdog::OnSignal;
+  action.sa_flags = SA_RESTART;
+  sigfillset(&action.sa_mask);
+  if (sigaction(signal, &action, nullptr) != 0) return kevent::ErrnoToStatus(errno, "sigaction for rescue");
+
+  auto watchdog = absl::WrapUnique(new Watchdog(scheduler));
+  watchdog->epochs_.resize(static_cast<size_t>(scheduler->worker_count()));
+  watchdog->thread_ = std::thread([w = watchdog.get()] { w->Run(); });
+  return watchdog;
+}
+
+Watchdog::~Watchdog() {
+  // In one order with the store and the look in Run(): either it sees the end, or we take its sleep back.
+  end_.store(1, std::memory_order_seq_cst);
+  asleep_.store(kAwake, std::memory_order_seq_cst);
+  FutexWake(&end_);
+  FutexWake(&asleep_);
+  thread_.join();
+}
+
+void Watchdog::Wake() {
+  uint32_t expected = kAsleep;
+  if (asleep_.compare_exchange_strong(expected, kAwake, std::memory_order_relaxed)) FutexWake(&asleep_);
+}
+
+void Watchdog::Nap(int64_t ns) { FutexWait(&end_, 0, ns); }
+
+void Watchdog::Run() {
+  pthread_setname_np(pthread_self(), "evring-watchdog");
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  const int64_t threshold_ns =
+      std::max<int64_t>(absl::ToInt64Nanoseconds(scheduler_->options().rescue_threshold), 100'000);
+  int quiet = 0;
+  while (end_.load(std::memory_order_acquire) == 0) {
+    Nap(threshold_ns);
+    quiet = Look() ? 0 : quiet + 1;
+    if (quiet < kQuietLooksBeforeSleep) continue;
+    // All asleep, it seems. Say so, then look once more a threshold later: a worker that left its ring before it could
+    // see the word has moved its epoch by then.
+    asleep_.store(kAsleep, std::memory_order_seq_cst);
+    Nap(threshold_ns);
+    if (end_.load(std::memory_order_seq_cst) == 0 && !Look()) FutexWait(&asleep_, kAsleep, -1);
+    asleep_.store(kAwake, std::memory_order_relaxed);
+    quiet = 0;
+  }
+}
+
+bool Watchdog::Look() {
+  bool moved = false;
+  std::vector<int> asked;
+  for (int i = 0; i < scheduler_->worker_count(); ++i) {
+    Worker* worker = scheduler_->worker(i);
+    const uint64_t epoch = worker->epoch_.load(std::memory_order_acquire);  // pairs with Worker::RunTask()
+    uint64_t& before = epochs_[static_cast<size_t>(i)];
+    moved |= epoch != before || (epoch & 1) != 0;
+    if (epoch == before && (epoch & 1) != 0) {
+      worker->stuck_epoch_.store(epoch, std::memory_order_relaxed);  // R1; a hint that the thief compares
+      if (worker->has_requests_.load(std::memory_order_relaxed) && !worker->mailbox_.full() &&
+          syscall(SYS_tgkill, getpid(), worker->thread_id_, scheduler_->options().rescue_signal) == 0) {
+        asked.push_back(i);
+      }
+      if (worker->HasStealable(scheduler_->options().kernel->NowNs())) scheduler_->NotifyOne();
+    }
+    before = epoch;
+  }
+  if (!asked.empty()) AwaitMailboxes(asked);
+  return moved;
+}
+
+// The handler takes about 15 us to run; nobody is woken before there is something to take.
+void Watchdog::AwaitMailboxes(const std::vector<int>& asked) {
+  for (int nap = 0; nap < kMailboxNaps; ++nap) {
+    Nap(kMailboxNapNs);
+    bool full = false;
+    for (const int i : asked) full |= scheduler_->worker(i)->mailbox_.full();
+    if (full) {
+      scheduler_->NotifyOne();
+      return;
+    }
+  }
+}
+
+void Watchdog::OnSignal(int) {
+  const int saved_errno = errno;
+  if (Worker* worker = Worker::Current();
+      worker != nullptr && (worker->epoch_.load(std::memory_order_relaxed) & 1) != 0) {
+    worker->mailbox_.TryFill(
+        [worker](kevent::RawCompletion* out, unsigned max) { return worker->ring_->CopyOut(out, max); });
+  }
+  errno = saved_errno;
+}
+
+}  // namespace evring

@@ -1,0 +1,96 @@
+// runtime.h: a set of workers, from start to orderly end.
+//
+//   int main() { return evring::Run(Main()).ok() ? 0 : 1; }
+//
+// Run() is all that most programs need. A Runtime is for those that have threads of their own: any thread may spawn
+// tasks on it and wait for their results.
+//
+// Shutdown, in this order (Runtime::Shutdown, called by the destructor):
+//   1  intake stops: Spawn() from outside answers kUnavailable
+//   2  every task is asked to stop; waits end, frames unwind; this returns when the last task has ended
+//   3  the blocking pool is empty by then, and the watchdog ends
+//   4  the workers leave their loops, cancel what is still in flight in their rings (multishots of streams that were
+//      let go) and reap every completion
+//   5  rings are closed, threads joined
+// A task that neither waits nor looks at StopRequested() holds up step 2; that is said on standard error.
+
+#ifndef EVRING_RUNTIME_RUNTIME_H_
+#define EVRING_RUNTIME_RUNTIME_H_
+
+#include <memory>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/options.h"
+#include "runtime/run_result.h"
+#include "runtime/scheduler.h"
+#include "runtime/spawn.h"
+#include "runtime/task.h"
+#include "runtime/worker.h"
+
+namespace evring {
+
+class Runtime {
+ public:
+  // Starts the workers. Errors: those of the ring (Kernel::Setup), kResourceExhausted if a thread cannot be made,
+  // kInvalidArgument for options out of range, and the watchdog's (Watchdog::Create).
+  static absl::StatusOr<std::unique_ptr<Runtime>> Create(const RuntimeOptions& options = RuntimeOptions());
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  // Starts `task` as a task of its own. From any thread that is not a worker of this runtime. kUnavailable once the
+  // shutdown has begun. JoinHandle::Wait() blocks for the result.
+  template <class T>
+  absl::StatusOr<JoinHandle<T>> Spawn(Task<T> task) {
+    if (!scheduler_->BeginIntake()) return absl::UnavailableError("the runtime is shutting down");
+    JoinHandle<T> handle = internal::SpawnUnder(scheduler_->root(), std::move(task));
+    scheduler_->EndIntake();
+    return handle;
+  }
+
+  // Asks every task to stop. Any thread; not async-signal-safe.
+  void RequestStop() { scheduler_->root()->RequestStop(); }
+
+  // See the head of this file. Once, from a thread that is not a worker.
+  void Shutdown();
+
+  int workers() const { return scheduler_->worker_count(); }
+  WorkerCounters counters(int worker) const { return scheduler_->worker(worker)->counters(); }
+  WorkerCounters counters() const;
+
+ private:
+  explicit Runtime(std::unique_ptr<Scheduler> scheduler) : scheduler_(std::move(scheduler)) {}
+
+  std::unique_ptr<Scheduler> scheduler_;
+  std::vector<std::thread> threads_;
+  bool shut_down_ = false;
+};
+
+// How many workers fit this process: the CPUs of its affinity mask, but no more than the cgroup's CPU quota rounded up.
+int DefaultWorkerCount();
+
+// Runs `task` on a runtime of its own, blocks until it has ended, shuts the runtime down and hands on the result. A
+// Status that the task ends with, and the error of a runtime that cannot be made, come out the same way. An exception
+// that leaves the task is rethrown here.
+template <class T>
+internal::RunResultType<T> Run(Task<T> task, const RuntimeOptions& options = RuntimeOptions()) {
+  auto runtime = Runtime::Create(options);
+  if (!runtime.ok()) return runtime.status();
+  auto handle = (*runtime)->Spawn(std::move(task));
+  if (!handle.ok()) return handle.status();
+  if constexpr (std::is_void_v<T>) {
+    handle->Wait();
+    return absl::OkStatus();
+  } else {
+    return handle->Wait();
+  }
+}
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_RUNTIME_H_

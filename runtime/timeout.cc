@@ -1,0 +1,45 @@
+#include "runtime/timeout.h"
+
+#include <algorithm>
+
+#include "runtime/worker.h"
+
+namespace evring::internal {
+
+int64_t DeadlineTimer::NextLook(int64_t now_ns) const {
+  const int64_t deadline = deadline_ns_.load(std::memory_order_relaxed);
+  return step_ns_ >= TimerWheel::kNever - now_ns ? deadline : std::min(deadline, now_ns + step_ns_);
+}
+
+void DeadlineTimer::Start(Worker* worker) {
+  worker_ = worker;
+  const int64_t look = NextLook(worker->NowNs());
+  if (look == TimerWheel::kNever) return;
+  task_->Ref();
+  // A timer that nobody has cancelled yet is armed.
+  EVRING_CHECK(worker->ArmTimer(this, look), "a deadline is cancelled when its task has ended");
+}
+
+void DeadlineTimer::Cancel() {
+  // The store before the wheel's lock, the look in OnFire() after it: a timer that arms itself again meanwhile is
+  // cancelled by one of the two, and the one that succeeds gives the reference back.
+  ended_.store(true, std::memory_order_relaxed);
+  if (worker_->CancelTimer(this)) task_->Unref();
+}
+
+void DeadlineTimer::OnFire(Timer* timer) {
+  auto* self = static_cast<DeadlineTimer*>(timer);
+  TaskContext* task = self->task_;
+  const int64_t now = Worker::Current()->NowNs();
+  if (self->deadline_ns_.load(std::memory_order_relaxed) > now) {
+    if (self->worker_->ArmTimer(self, self->NextLook(now))) {
+      if (!self->ended_.load(std::memory_order_relaxed) || !self->worker_->CancelTimer(self)) return;
+    }
+  } else {
+    self->expired_.store(true, std::memory_order_release);  // pairs with expired()
+    task->RequestStop();
+  }
+  task->Unref();
+}
+
+}  // namespace evring::internal
