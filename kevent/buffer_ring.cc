@@ -95,11 +95,14 @@ std::span<std::byte> BufferRing::Take(uint16_t id, size_t size) {
 }
 
 void BufferRing::Return(uint16_t id) {
+  EVRING_CHECK(id < options_.max, "a buffer of ours is returned");
   HandOverRelease(address(id));
   Add(id);
 }
 
 void BufferRing::ReturnRemote(uint16_t id) {
+  EVRING_CHECK(id < options_.max, "a buffer of ours is returned");
+  ASAN_POISON_MEMORY_REGION(address(id), options_.buffer_bytes);
   HandOverRelease(address(id));
   uint32_t head = remote_head_.load(std::memory_order_relaxed);
   do {

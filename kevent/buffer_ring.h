@@ -5,7 +5,7 @@
 //
 //   states of a buffer   kernel's -> (a completion names it) -> the receiver's -> Return()/ReturnRemote() -> kernel's
 //
-// Threads: everything on the ring's owner, but ReturnRemote() and data() (any thread). A returned buffer is poisoned
+// Threads: everything on the ring's owner, but ReturnRemote() and Take() (any thread). A returned buffer is poisoned
 // under AddressSanitizer until a completion names it again: a late reader is caught.
 
 #ifndef EVRING_KEVENT_BUFFER_RING_H_
@@ -28,7 +28,7 @@ struct BufferRingOptions {
   BufferRingOptions() = default;
   uint16_t group = 0;
   uint32_t buffer_bytes = 4096;  // a multiple of 64
-  uint32_t initial = 64;
+  uint32_t initial = 64;  // lent at first; from 1 to max, what lies outside counts as the nearer one
   uint32_t max = 4096;  // a power of two, at most 32768
 };
 

@@ -118,7 +118,9 @@ absl::Status ErrnoToStatus(int error, absl::string_view doing) {
   absl::Status status(ErrnoToCode(error),
                       absl::StrCat(doing, ": ", name == nullptr ? absl::StrCat("errno ", error) : std::string(name),
                                    " (", strerrordesc_np(error) == nullptr ? "unknown" : strerrordesc_np(error), ")"));
-  status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error)));
+  // From a string_view: the constructor from a string is a template that clang and Debian's gcc name differently.
+  const std::string digits = absl::StrCat(error);
+  status.SetPayload(kErrnoPayload, absl::Cord(absl::string_view(digits)));
   return status;
 }
 

@@ -22,9 +22,10 @@ inline constexpr int64_t kNoDeadline = std::numeric_limits<int64_t>::max();
 
 struct RingOptions {
   RingOptions() = default;
-  // Requests that fit between two enters. Rounded up to a power of two by the kernel, at most 32768.
+  // Requests that fit between two enters. Rounded up to a power of two by the kernel; above 32768 it takes 32768.
   uint32_t sq_entries = 1024;
-  // Completions that fit before the overflow path (about four times as dear) takes over. At most 65536.
+  // Completions that fit before the overflow path (about four times as dear) takes over. At least sq_entries; rounded
+  // up likewise, above 65536 to 65536.
   uint32_t cq_entries = 8192;
   // Features to use if the kernel has them.
   Features allowed = Features::All();
@@ -40,16 +41,17 @@ class Kernel {
   virtual ~Kernel() = default;
 
   // Makes a ring that only the calling thread may submit to and wait on (SINGLE_ISSUER | DEFER_TASKRUN), maps it into
-  // `ring` and reports the features in use. Errors: kUnimplemented on a kernel before 6.1, kPermissionDenied where
-  // io_uring is switched off or filtered, kResourceExhausted for memory or descriptors.
+  // `ring` and reports the features in use. Errors: kInvalidArgument for the options, kUnimplemented on a kernel before
+  // 6.1, kPermissionDenied where io_uring is switched off or filtered, kResourceExhausted for memory or descriptors.
   virtual absl::Status Setup(const RingOptions& options, io_uring* ring, Features* features) = 0;
 
-  // Closes the ring. Requests still in flight are cancelled without a trace: drain first. Any thread.
+  // Closes the ring. Requests still in flight are cancelled without a trace: drain first. On the thread that set it up,
+  // from which it takes back the registered descriptor.
   virtual void Teardown(io_uring* ring) = 0;
 
   // io_uring_enter(2) of the owner: submits `to_submit`, then runs what the kernel has deferred and waits for
   // `min_complete` completions if `flags` has IORING_ENTER_GETEVENTS. The number submitted, or -errno.
-  // Async-signal-safe with `to_submit` and `min_complete` 0.
+  // Async-signal-safe with `min_complete` 0.
   virtual int Enter(io_uring* ring, Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
                     const WaitArgs& wait) = 0;
 

@@ -48,7 +48,9 @@ Ring::~Ring() {
 
 unsigned Ring::Publish() {
   io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);  // the entries before the tail that shows them
-  return ring_.sq.sqe_tail - submitted_tail_;
+  // Not counted from submitted_tail_: CopyOut() may have submitted some, and a kernel that is asked to submit more than
+  // there is leaves without running what it has deferred.
+  return ring_.sq.sqe_tail - io_uring_smp_load_acquire(ring_.sq.khead);
 }
 
 int Ring::EnterKernel(unsigned min_complete, const WaitArgs& wait) {
@@ -148,16 +150,17 @@ unsigned Ring::CopyOut(RawCompletion* out, unsigned max) {
     io_uring_smp_store_release(ring_.sq.ktail, tail_shown);
   }
   const unsigned to_submit = tail_shown - io_uring_smp_load_acquire(ring_.sq.khead);
-  kernel_->Enter(&ring_, features_, to_submit, 0, IORING_ENTER_GETEVENTS, WaitArgs());
+  const int rc = kernel_->Enter(&ring_, features_, to_submit, 0, IORING_ENTER_GETEVENTS, WaitArgs());
+  EVRING_CHECK(rc != -EBADR, "the kernel had no memory to keep an overflowing completion: events are lost");
   const unsigned head = *ring_.cq.khead;
   const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
   unsigned n = 0;
   unsigned i = head;
-  // A wake is used up, a cancel's answer is dropped; the eventfd's read is the owner's to arm again, so stop there.
+  // A wake is used up, a cancel's answer is dropped; the eventfd is armed again by the owner before it sleeps.
   for (; i != tail && n < max; ++i) {
     const io_uring_cqe& cqe = ring_.cq.cqes[i & ring_.cq.ring_mask];
     if (cqe.user_data <= kUserDataLast) {
-      if (cqe.user_data == kUserDataEventFd) break;
+      if (cqe.user_data == kUserDataEventFd) event_fd_armed_ = false;
       continue;
     }
     out[n++] = RawCompletion{cqe.user_data, cqe.res, cqe.flags};

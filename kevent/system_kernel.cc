@@ -35,10 +35,11 @@ int64_t MonotonicNs() {
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-// The kernel checks the argument count before the message: EINVAL says that it knows the call, EBADF that it looked
-// for a ring with the descriptor -1.
+// A kernel that knows the call reads the message and answers EFAULT for this address. One that does not answers EINVAL
+// for the number of the call, or EBADF for the descriptor -1.
 bool HasSyncMessage() {
-  return syscall(__NR_io_uring_register, -1, kRegisterSendMsgRing, nullptr, 0) < 0 && errno == EINVAL;
+  void* const nowhere = reinterpret_cast<void*>(~uintptr_t{0});
+  return syscall(__NR_io_uring_register, -1, kRegisterSendMsgRing, nowhere, 1) < 0 && errno == EFAULT;
 }
 
 absl::Status SetupError(int error) {
@@ -62,6 +63,11 @@ absl::Status SetupError(int error) {
 class SystemKernelImpl final : public Kernel {
  public:
   absl::Status Setup(const RingOptions& options, io_uring* ring, Features* features) override {
+    // The kernel answers EINVAL for this too, which must not be taken for an old kernel.
+    if (options.sq_entries == 0 || options.cq_entries < options.sq_entries) {
+      return absl::InvalidArgumentError(absl::StrCat("RingOptions: sq_entries ", options.sq_entries, ", cq_entries ",
+                                                     options.cq_entries, ": 1 <= sq_entries <= cq_entries"));
+    }
     io_uring_params params;
     std::memset(&params, 0, sizeof(params));
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG |
@@ -110,10 +116,11 @@ class SystemKernelImpl final : public Kernel {
       int64_t ns = wait.deadline_ns;
       if (features.has(Feature::kAbsoluteTimer)) {
         flags |= kEnterAbsTimer;
+        if (ns < 0) ns = 0;
       } else {
-        ns -= MonotonicNs();
+        const int64_t now = MonotonicNs();
+        ns = ns > now ? ns - now : 0;
       }
-      if (ns < 0) ns = 0;
       ts.tv_sec = ns / 1'000'000'000;
       ts.tv_nsec = ns % 1'000'000'000;
       arg.ts = reinterpret_cast<uintptr_t>(&ts);

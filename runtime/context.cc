@@ -8,12 +8,25 @@
 
 namespace evring {
 
-TaskContext::TaskContext(Scheduler* scheduler, TaskContext* parent) : scheduler_(scheduler), parent_(parent) {
+// The stops that a thread has begun and not carried out yet.
+struct TaskContext::Stopping {
+  struct Stop {
+    TaskContext* context;  // counted
+    Wait* wait;            // pinned, or nullptr
+  };
+  absl::InlinedVector<Stop, 8> stops;
+};
+
+constinit thread_local TaskContext::Stopping* TaskContext::stopping_ = nullptr;
+
+TaskContext::TaskContext(Scheduler* scheduler, TaskContext* parent)
+    : scheduler_(scheduler), parent_(parent), is_root_(parent == nullptr) {
   if (parent_ != nullptr) parent_->Ref();
 }
 
 TaskContext::~TaskContext() {
   EVRING_CHECK(first_child_ == nullptr, "a context outlives its children");
+  EVRING_CHECK(observers_ == nullptr, "an observer has a reference to what it observes");
   if (parent_ != nullptr) parent_->Unref();
 }
 
@@ -23,38 +36,66 @@ void TaskContext::RequestStop() {
   Wait* wait = nullptr;
   if (!word_.Stop(&wait)) return;
   Ref();  // the task may end while we are at it
-  if (wait != nullptr) {
-    wait->OnStop();
-    if (word_.Unpin()) Schedule();
+  if (stopping_ != nullptr) {
+    stopping_->stops.push_back({this, wait});
+    return;
   }
-  StopChildren();
-  Unref();
+  Stopping stopping;
+  stopping.stops.push_back({this, wait});
+  stopping_ = &stopping;
+  while (!stopping.stops.empty()) {
+    const Stopping::Stop stop = stopping.stops.back();
+    stopping.stops.pop_back();
+    stop.context->CarryOutStop(stop.wait);
+    stop.context->Unref();
+  }
+  stopping_ = nullptr;
 }
 
-void TaskContext::StopChildren() {
-  // Outside the lock, since a child's OnStop may do anything. Depth first by an explicit list: the tree may be deep.
-  absl::InlinedVector<TaskContext*, 8> pending;
-  const auto collect = [&pending](TaskContext* parent) {
-    std::lock_guard lock(parent->children_lock_);
-    for (TaskContext* child = parent->first_child_; child != nullptr; child = child->next_sibling_) {
-      child->Ref();
-      pending.push_back(child);
-    }
-  };
-  collect(this);
-  while (!pending.empty()) {
-    TaskContext* child = pending.back();
-    pending.pop_back();
-    Wait* wait = nullptr;
-    if (child->word_.Stop(&wait)) {
-      if (wait != nullptr) {
-        wait->OnStop();
-        if (child->word_.Unpin()) child->Schedule();
-      }
-      collect(child);
-    }
-    child->Unref();
+void TaskContext::CarryOutStop(Wait* wait) {
+  // Observers first: those in frames of the waiting task are there as long as the wait is pinned, so none is missed.
+  std::unique_lock lock(children_lock_);
+  while (StopObserver* observer = observers_) {
+    observers_ = observer->next_;
+    if (observers_ != nullptr) observers_->previous_ = nullptr;
+    observer->linked_ = false;
+    observer->caller_ = std::this_thread::get_id();
+    lock.unlock();
+    observer->OnStopRequested();  // it may be gone afterwards
+    lock.lock();
   }
+  if (wait != nullptr) {
+    lock.unlock();
+    wait->OnStop();
+    if (word_.Unpin()) Schedule();
+    lock.lock();
+  }
+  for (TaskContext* child = first_child_; child != nullptr; child = child->next_sibling_) {
+    Wait* child_wait = nullptr;
+    if (!child->word_.Stop(&child_wait)) continue;
+    child->Ref();
+    stopping_->stops.push_back({child, child_wait});
+  }
+}
+
+bool TaskContext::AddObserver(StopObserver* observer) {
+  std::lock_guard lock(children_lock_);
+  if (stop_requested()) return false;
+  observer->previous_ = nullptr;
+  observer->next_ = observers_;
+  if (observers_ != nullptr) observers_->previous_ = observer;
+  observers_ = observer;
+  observer->linked_ = true;
+  return true;
+}
+
+bool TaskContext::RemoveObserver(StopObserver* observer) {
+  std::lock_guard lock(children_lock_);
+  if (!observer->linked_) return false;
+  (observer->previous_ != nullptr ? observer->previous_->next_ : observers_) = observer->next_;
+  if (observer->next_ != nullptr) observer->next_->previous_ = observer->previous_;
+  observer->linked_ = false;
+  return true;
 }
 
 void TaskContext::LinkToParent() {
@@ -96,15 +137,14 @@ void TaskContext::LeaveParent() {
       last = parent->first_child_ == nullptr;
       parent_completed = parent->completed_;
     }
-    parent->Ref();  // `context` may hold the last reference to it
-    context->Unref();
-    if (last && parent->parent_ == nullptr) parent->OnLastChildLeft();
-    if (!last || !parent_completed) {
-      parent->Unref();
-      return;
-    }
+    // Out of the tree `context` has no need of its parent: a handle that is kept would keep all its ancestors.
+    context->parent_ = nullptr;
+    context->Unref();  // the list's
+    if (last && parent->is_root_) parent->OnLastChildLeft();
     // The parent had ended and waited for us only: it leaves in turn. Its list's reference keeps it for the next round.
-    parent->Unref();
+    const bool leaves = last && parent_completed;
+    parent->Unref();  // `context` had it
+    if (!leaves) return;
     context = parent;
   }
 }

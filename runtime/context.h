@@ -22,7 +22,10 @@
 //
 // The tree. A spawned task is linked into its parent's list of children until it has completed and has no children
 // left; a stop goes down the tree. Linking and the stop race as: RequestStop sets kStop, then takes the list's lock;
-// AddChild links under the lock, then looks at kStop. One of the two sees the other.
+// LinkToParent links under the lock, then looks at kStop. One of the two sees the other. (Observers: the same.)
+//
+// A stop is carried out without recursion, however deep tasks wait for each other: a RequestStop() inside of another on
+// the same thread (a join passes the stop on, say) sets kStop and leaves the rest to the outermost.
 //
 // Checked by: tests/runtime/context_test.cc, tests/model/wait_word_model_test.cc.
 
@@ -32,6 +35,7 @@
 #include <atomic>
 #include <coroutine>
 #include <cstdint>
+#include <thread>
 #include <utility>
 
 #include "runtime/spin_lock.h"
@@ -62,15 +66,43 @@ class Wait {
   virtual void OnStop() noexcept = 0;
 };
 
+// Told of a stop besides the task itself. What users see of it is CancelCallback (cancellation.h).
+class StopObserver {
+ public:
+  StopObserver(const StopObserver&) = delete;
+  StopObserver& operator=(const StopObserver&) = delete;
+
+ protected:
+  StopObserver() = default;
+  ~StopObserver() = default;
+
+  // The thread that calls OnStopRequested(); for who was told by RemoveObserver() that the call has begun.
+  std::thread::id caller() const { return caller_; }
+
+ private:
+  friend class TaskContext;
+
+  // Called once, by the thread that requests the stop, with no lock held; may destroy the observer.
+  virtual void OnStopRequested() noexcept = 0;
+
+  StopObserver* next_ = nullptr;  // these under the context's children_lock_
+  StopObserver* previous_ = nullptr;
+  bool linked_ = false;
+  std::thread::id caller_;
+};
+
 // A request to a worker from another thread; links into the worker's inbox. Owned by whoever posts it, until it ran.
 class RemoteRequest {
  public:
   using Run = void (*)(RemoteRequest* request, Worker* worker);
-  explicit RemoteRequest(Run run) : run_(run) {}
+  // kAnyWorker: if the addressed worker is stuck in a task, another may run it in its place, on its own thread.
+  enum class By : bool { kOwner, kAnyWorker };
+  explicit RemoteRequest(Run run, By by = By::kOwner) : run_(run), by_(by) {}
 
  private:
   friend class Worker;
   const Run run_;
+  const By by_;
   RemoteRequest* next_ = nullptr;
 };
 
@@ -123,8 +155,13 @@ class TaskContext {
   bool stop_requested() const { return word_.stop_requested(); }
 
   // Asks the task and all its descendants to stop: every wait that is going on ends soon, every later one at once.
-  // Any thread, any number of times; the first counts.
+  // Any thread that has a reference, any number of times; the first counts.
   void RequestStop();
+
+  // From here on `observer` is told of the stop. False: it was requested before, nobody is told. Any thread.
+  [[nodiscard]] bool AddObserver(StopObserver* observer);
+  // True: `observer` will not be told. False: the call has begun, or ended. Any thread.
+  bool RemoveObserver(StopObserver* observer);
 
   // Links `this` into its parent's list; before the task can run. No effect without a parent.
   void LinkToParent();
@@ -133,7 +170,7 @@ class TaskContext {
   // `this` may be freed when this returns, unless the caller has a reference.
   void MarkCompleted();
 
-  // The root of the tree: called when its last child has left, with no lock held. Other contexts: never.
+  // A context without a parent: called when its last child has left, with no lock held. Other contexts: never.
   virtual void OnLastChildLeft() {}
   bool has_children();
 
@@ -156,22 +193,28 @@ class TaskContext {
   virtual void Destroy() { delete this; }
 
  private:
+  struct Stopping;
+
   void LeaveParent();
-  void StopChildren();
+  // What is left to do of a stop after its bit was set; `wait` is pinned, or nullptr.
+  void CarryOutStop(Wait* wait);
+
+  static constinit thread_local Stopping* stopping_;
 
   WaitWord<Wait> word_;
   std::coroutine_handle<> resume_;
   Scheduler* const scheduler_;
-  TaskContext* const parent_;  // counted
+  TaskContext* parent_;  // counted; until this leaves the tree
+  const bool is_root_;   // made without a parent
 
   SpinLock children_lock_;
-  bool completed_ = false;     // these four under children_lock_
+  bool completed_ = false;  // these five under children_lock_
   bool had_children_ = false;
+  std::atomic<uint32_t> references_{1};
   TaskContext* first_child_ = nullptr;
+  StopObserver* observers_ = nullptr;
   TaskContext* next_sibling_ = nullptr;  // these two under the parent's children_lock_
   TaskContext* previous_sibling_ = nullptr;
-
-  std::atomic<uint32_t> references_{1};
 };
 
 // A counted reference.

@@ -16,14 +16,18 @@
 //      N6  all bits are gone (their workers woke by themselves): take the count of N4 back, and go to N3 if that
 //          leaves 0, since whoever came through N2 or P2 meanwhile relied on it
 //   S. A worker without tasks starts to search (TryBeginSearch): count up, unless half of the workers are counted.
-//   F. A searcher has found tasks (EndSearchFound): count down. The last one goes through N on behalf of whatever else there
-//      is: a single wake becomes as many as there is work for, one after the other.
+//   F. A searcher has found tasks (EndSearchFound).
+//      F1  count down. Others are left, or nobody is parked: done
+//      F2  read and write every line, then look at all queues; if there is more, go to N2. So a single wake becomes as many
+//          as there is work for, one after the other
 //   P. A worker has nothing to do (Park).
 //      P1  set the own bit
 //      P2  count down, if it was searching. Others are left: sleep
 //      P3  nobody is left: read and write every line, then look at all queues once more before sleeping
-//   U. A worker has left the ring, or P3 found something (Unpark): take the own bit out. It is gone: the worker is chosen,
-//      and counted as searching.
+//      P4  there is something (SearchOn): count up, even beyond half of the workers, and take the own bit out; it is gone,
+//          the worker is chosen, so do not count twice. (If it could be refused here, because of the count of an N that is about
+//          to find it gone, the two could keep each other from the task for as long as they stay in step.)
+//   U. A worker has left the ring (Unpark): take the own bit out. It is gone: the worker is chosen, and counted as searching.
 //
 // Why no task is lost: a worker sleeps, nobody searches or is chosen, a task was pushed, and it lies there. We show that
 // this cannot last. Let L be the pusher's N1; let D be P2 of the sleeper Z; let E be the first change of searching_, not
@@ -33,17 +37,19 @@
 //     Y's look at the queues has seen the task. If before, then L has acquired from Y, so the pusher's N2 and N3 came after E
 //     and after Z's bit: it cannot have stopped at N3, nor at N2 because of a search that ended with E or earlier. A later
 //     search ends in a later E, and the argument is made with that one.
-//   E was made by F or N6. Then N3 follows and sees Z's bit, and somebody is chosen; or stops at a search that ends in a
-//     later E. A chosen one that finds nothing is the last to leave, at P2, or leaves another searcher behind.
+//   E was made by F1 of Y, which has seen Z's bit and goes on to F2: as for P3, it finds the task, or the pusher did not stop.
+//   E was made by N6. Then N3 follows and sees Z's bit.
+//   Where N does not stop somebody is chosen, or N stops at a search that ends in a later E. A chosen one that finds nothing
+//     is the last to leave, at P2, or leaves another searcher behind.
 // A task that nobody was woken for at N3 because nobody was parked is found by the same argument by the first who parks.
-// So it rests on two pairs of read-modify-writes: N1 and P3 on a line (one of the two sees the other: this is where
+// So it rests on two pairs of read-modify-writes: N1 and P3 (or F2) on a line (one of the two sees the other: this is where
 // "push, then look for sleepers" meets "declare asleep, then look at the queues"), and the chain on searching_.
 // N2 and N3 themselves are plain loads. That is why the lines exist: a push costs an uncontended add on a word that the worker
 // has in its cache, and reads of two words that change only when somebody parks or wakes; with one word for all, each
 // push of each worker would fight for it. A plain load without N1 loses wake-ups: the push may still sit in the store buffer.
 //
 // Why at most one wake a task: every wake goes through N4, which only one at a time can pass, and each passage is a push's or
-// F's own. Nobody passes while a worker searches or is chosen.
+// F2's own. Nobody passes while a worker searches or is chosen.
 //
 // Shutdown: the caller sets its flag, then WakeAll reads and writes every mask (W1) and wakes whom it finds there. A worker
 // that parks later has seen at P1 what W1 published: it looks at the flag between Park and sleep, always.
@@ -68,13 +74,16 @@ namespace evring {
 struct IdleCounters {
   uint64_t notifies = 0;    // tasks or batches announced
   uint64_t wakes = 0;       // workers chosen, WakeAll's included
-  uint64_t hand_ons = 0;    // last searchers that found work
+  uint64_t hand_ons = 0;    // last searchers that found work while others were parked
   uint64_t looks = 0;       // last searchers that parked, and looked once more
   uint64_t withdrawn = 0;   // N6: parked workers were about but woke by themselves
 };
 
-template <class Atomics = StdAtomics>
+// Fewer workers to a mask are for tests, which get several masks that way.
+template <class Atomics = StdAtomics, int kWorkersPerMask = 64>
 class Idle {
+  static_assert(kWorkersPerMask >= 1 && kWorkersPerMask <= 64, "a mask is a word");
+
  public:
   static constexpr int kWorkersMax = 1024;
 
@@ -100,7 +109,7 @@ class Idle {
         searching_.fetch_add(1, std::memory_order_relaxed);  // N4 and N5 for a given worker
         if (TakeBit(i, parked & -parked)) {
           Count(&wakes_);
-          wake(i * 64 + std::countr_zero(parked));
+          wake(i * kWorkersPerMask + std::countr_zero(parked));
         } else {
           searching_.fetch_sub(1, std::memory_order_relaxed);  // no N6: all are awake or see the flag
         }
@@ -112,8 +121,11 @@ class Idle {
   // the message; the caller then wakes it. Its state stays as it is: it leaves the ring as if for a completion. (One
   // read-modify-write of the word of P1: either this sees the bit, or P1 sees the message.)
   [[nodiscard]] bool IsParked(int worker) {
-    return (masks_[worker / 64].fetch_or(0, std::memory_order_release) & Bit(worker)) != 0;  // pairs with P1
+    return (masks_[worker / kWorkersPerMask].fetch_or(0, std::memory_order_release) & Bit(worker)) != 0;  // pairs with P1
   }
+
+  // Workers that search or are chosen, a little old.
+  int SearchingApprox() const { return searching_.load(std::memory_order_relaxed); }
 
   IdleCounters counters() const {
     IdleCounters c;
@@ -141,37 +153,43 @@ class Idle {
   }
 
   // The calling worker, which was searching or chosen, has tasks to run and is searching no longer. What it found beyond the
-  // first is where others can steal it. True: it was the last searcher, and calls NotifyOneFrom().
+  // first is where others can steal it. True: it was the last searcher, and others are parked: if there is a task in any
+  // queue, its own included, it calls NotifyOneFrom(). (It may do so without looking: that costs a wake for nothing.)
   [[nodiscard]] bool EndSearchFound() {
-    const int32_t before = searching_.fetch_sub(1, std::memory_order_acquire);  // F sees the bits of those who left earlier;
-    EVRING_CHECK(before > 0, "only a searcher stops searching");                //   pairs with P2
-    if (before != 1) return false;
+    const int32_t before = searching_.fetch_sub(1, std::memory_order_acquire);  // F1 sees the bits of those who left
+    EVRING_CHECK(before > 0, "only a searcher stops searching");                //    earlier; pairs with P2
+    if (before != 1 || !AnyParked()) return false;
+    TouchLines();  // F2
     Count(&hand_ons_);
     return true;
   }
 
   // The calling worker is parked from here on, and searching no longer if it `was_searching`. Before it sleeps it looks at
-  // the shutdown flag and, if this returns true, at all queues; if there is something, Unpark() comes first.
+  // the shutdown flag and, if this returns true, at all queues. A flag that is set leads to Unpark(), a task to SearchOn().
   [[nodiscard]] bool Park(int worker, bool was_searching) {
     const uint64_t bit = Bit(worker);
-    const uint64_t parked = masks_[worker / 64].fetch_or(bit, std::memory_order_acquire);  // P1 sees the shutdown flag;
+    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(bit, std::memory_order_acquire);  // P1 sees the shutdown flag;
     EVRING_CHECK((parked & bit) == 0, "a worker parks after it was unparked");             //    pairs with W1
     const int32_t mine = was_searching ? 1 : 0;
     const int32_t before = searching_.fetch_sub(mine, std::memory_order_acq_rel);  // P2 publishes the bit to, and sees those
     EVRING_CHECK(before >= mine, "only a searcher stops searching");               //    of, who leave later and earlier:
-    if (before != mine) return false;                                              //    pairs with P2, F, N6
-    for (int i = 0; i <= workers_; ++i) {
-      lines_[i].notifies.fetch_add(0, std::memory_order_acq_rel);  // P3 publishes the bits, sees the pushes; pairs with N1
-    }
+    if (before != mine) return false;                                              //    pairs with P2, F1, N6
+    TouchLines();                                                                  // P3
     Count(&looks_);
     return true;
+  }
+
+  // The calling worker, which Park() told to look, has seen a task: it is not parked, and it is searching.
+  void SearchOn(int worker) {
+    searching_.fetch_add(1, std::memory_order_relaxed);  // before the bit is gone: a worker is seen parked or searching
+    if (!TakeBit(worker / kWorkersPerMask, Bit(worker))) searching_.fetch_sub(1, std::memory_order_relaxed);  // leaves the count of N4
   }
 
   // The calling worker has left its ring, for whatever reason, or does not go to sleep after all. True: it is busy again.
   // False: it was chosen; it is searching now, and the wake message is, or will be, in its ring.
   [[nodiscard]] bool Unpark(int worker) {
     const uint64_t bit = Bit(worker);
-    const uint64_t parked = masks_[worker / 64].fetch_and(~bit, std::memory_order_acquire);  // U comes after N4 of who chose
+    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_and(~bit, std::memory_order_acquire);  // U comes after N4 of who chose
     return (parked & bit) != 0;                                                              //   us; pairs with N5
   }
 
@@ -182,12 +200,19 @@ class Idle {
     Atomic<uint64_t> notifies{0};
   };
 
-  int Masks() const { return (workers_ + 63) / 64; }
+  int Masks() const { return (workers_ + kWorkersPerMask - 1) / kWorkersPerMask; }
   uint64_t Bit(int worker) const {
     EVRING_CHECK(worker >= 0 && worker < workers_, "no such worker");
-    return uint64_t{1} << (worker % 64);
+    return uint64_t{1} << (worker % kWorkersPerMask);
   }
   static void Count(std::atomic<uint64_t>* counter) { counter->fetch_add(1, std::memory_order_relaxed); }
+
+  void TouchLines() {
+    for (int i = 0; i <= workers_; ++i) {
+      // P3, F2 publish that the search is over and who is parked, see the pushes; pair with N1.
+      lines_[i].notifies.fetch_add(0, std::memory_order_acq_rel);
+    }
+  }
 
   int NotifyFrom(int line) {
     lines_[line].notifies.fetch_add(1, std::memory_order_acq_rel);  // N1 publishes the push, sees the bits; pairs with P3
@@ -213,7 +238,7 @@ class Idle {
 
   bool AnyParked() const {
     for (int i = 0; i < Masks(); ++i) {
-      if (masks_[i].load(std::memory_order_relaxed) != 0) return true;  // after N1, F or N6
+      if (masks_[i].load(std::memory_order_relaxed) != 0) return true;  // after N1, F1 or N6
     }
     return false;
   }
@@ -221,7 +246,7 @@ class Idle {
   int TakeAny() {
     for (int i = 0; i < Masks(); ++i) {
       for (uint64_t parked = masks_[i].load(std::memory_order_relaxed); parked != 0; parked &= parked - 1) {
-        if (TakeBit(i, parked & -parked)) return i * 64 + std::countr_zero(parked);
+        if (TakeBit(i, parked & -parked)) return i * kWorkersPerMask + std::countr_zero(parked);
       }
     }
     return -1;
@@ -233,7 +258,7 @@ class Idle {
 
   const int workers_;
   std::unique_ptr<Line[]> lines_;               // one per worker, then one for all other threads
-  std::unique_ptr<Atomic<uint64_t>[]> masks_;   // bit w % 64 of masks_[w / 64]: w is parked
+  std::unique_ptr<Atomic<uint64_t>[]> masks_;   // bit w % kWorkersPerMask of masks_[w / kWorkersPerMask]: w is parked
   alignas(kCacheLine) Atomic<int32_t> searching_{0};
   alignas(kCacheLine) std::atomic<uint64_t> wakes_{0};  // counters are no part of the protocol
   std::atomic<uint64_t> hand_ons_{0};

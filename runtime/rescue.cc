@@ -12,6 +12,8 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <system_error>
+#include <thread>
 
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
@@ -58,11 +60,23 @@ absl::StatusOr<std::unique_ptr<Watchdog>> Watchdog::Create(Scheduler* scheduler)
 
   auto watchdog = absl::WrapUnique(new Watchdog(scheduler));
   watchdog->epochs_.resize(static_cast<size_t>(scheduler->worker_count()));
-  watchdog->thread_ = std::thread([w = watchdog.get()] { w->Run(); });
+  try {
+    watchdog->thread_ = std::thread([w = watchdog.get()] { w->Run(); });
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot make the watchdog's thread: ", error.what()));
+  }
   return watchdog;
 }
 
-Watchdog::~Watchdog() {
+void Watchdog::UnblockSignal(int signal) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);  // cannot fail: Create() has found that there is such a signal
+}
+
+void Watchdog::Stop() {
+  if (!thread_.joinable()) return;
   // In one order with the store and the look in Run(): either it sees the end, or we take its sleep back.
   end_.store(1, std::memory_order_seq_cst);
   asleep_.store(kAwake, std::memory_order_seq_cst);

@@ -47,11 +47,21 @@ class Scheduler;
 
 class Watchdog {
  public:
-  // Installs the handler of options().rescue_signal and starts the thread; the workers must be running. Errors:
-  // kFailedPrecondition if the program handles that signal itself; kInvalidArgument if there is no such signal.
+  // Installs the handler of options().rescue_signal and starts the thread; the workers' threads must be there. Errors:
+  // kFailedPrecondition if the program handles that signal itself; kInvalidArgument if there is no such signal;
+  // kResourceExhausted if the thread cannot be made.
   static absl::StatusOr<std::unique_ptr<Watchdog>> Create(Scheduler* scheduler);
-  // Ends the thread; before the workers end. The handler stays: without a busy worker it does nothing.
-  ~Watchdog();
+  ~Watchdog() { Stop(); }
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+  // Ends the thread; before the workers end, which may call asleep() and Wake() until they do. The handler stays: without
+  // a busy worker it does nothing.
+  void Stop();
+
+  // On each worker, before it runs: threads inherit the mask of the one that makes the runtime, in which an application
+  // may have blocked every signal.
+  static void UnblockSignal(int signal);
 
   // A worker that left its sleep found asleep(): Wake(). Any thread.
   bool asleep() const { return asleep_.load(std::memory_order_relaxed) != kAwake; }

@@ -79,15 +79,10 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   for (const absl::Status& status : start->status) {
     if (failure.ok() && !status.ok()) failure = status;
   }
+  if (failure.ok()) failure = scheduler->StartWatchdog();
   start->go = failure.ok();
   start->decided.count_down();
-  if (failure.ok()) {
-    if (absl::Status status = scheduler->StartWatchdog(); !status.ok()) {
-      runtime->Shutdown();
-      return status;
-    }
-    return runtime;
-  }
+  if (failure.ok()) return runtime;
   for (std::thread& thread : runtime->threads_) thread.join();
   runtime->shut_down_ = true;
   return failure;

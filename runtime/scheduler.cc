@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "kevent/check.h"
 #include "runtime/blocking_pool.h"
@@ -36,8 +37,12 @@ void Scheduler::Schedule(TaskContext* context) {
 }
 
 void Scheduler::Inject(TaskContext* context) {
+  // Once pushed, the task may run, end, and with it the runtime, while this thread has still a wake to send to a ring. So
+  // it is counted in while the task keeps the runtime alive; StopTasks() waits for the count.
+  injecting_.fetch_add(1, std::memory_order_relaxed);  // the push publishes it
   inject_.Push(context);
   NotifyOne();
+  injecting_.fetch_sub(1, std::memory_order_release);  // our last touch; pairs with StopTasks()
 }
 
 void Scheduler::NotifyOne() {
@@ -55,6 +60,10 @@ absl::Status Scheduler::StartWatchdog() {
   if (!watchdog.ok()) return watchdog.status();
   watchdog_ = *std::move(watchdog);
   return absl::OkStatus();
+}
+
+void Scheduler::StopWatchdog() {
+  if (watchdog_ != nullptr) watchdog_->Stop();
 }
 
 void Scheduler::WakeIfParked(int index) {
@@ -97,6 +106,7 @@ void Scheduler::StopTasks() {
       std::fprintf(stderr, "evring: waiting for tasks to end, %d s after they were asked to stop\n", seconds);
     }
   }
+  while (injecting_.load(std::memory_order_acquire) != 0) std::this_thread::yield();  // pairs with Inject()
 }
 
 void Scheduler::OnRootEmpty() {

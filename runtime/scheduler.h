@@ -67,12 +67,13 @@ class Scheduler {
   // False once intake has stopped: the caller must not spawn. True counts the caller in until EndIntake().
   bool BeginIntake();
   void EndIntake();
-  // The workers run: starts the watchdog, if there is to be one. Error: the rescue signal has another handler.
+  // Every worker has its ring and none runs yet: starts the watchdog, if there is to be one. Errors: Watchdog::Create.
   absl::Status StartWatchdog();
-  void StopWatchdog() { watchdog_.reset(); }
+  void StopWatchdog();
   // Stops intake; returns when nobody is between BeginIntake and EndIntake.
   void StopIntake();
-  // Asks every task to stop and waits until the last has ended. Says so on standard error every few seconds of waiting.
+  // Asks every task to stop and waits until the last has ended and no other thread is inside Inject() any more. Says so
+  // on standard error every few seconds of waiting.
   void StopTasks();
   // Lets the workers leave Run().
   void BeginDrain();
@@ -91,8 +92,9 @@ class Scheduler {
   InjectQueue<TaskContext> inject_;
   ContextRef<TaskContext> root_;
   std::unique_ptr<BlockingPool> blocking_pool_;
-  std::unique_ptr<Watchdog> watchdog_;  // nullptr: no rescue
+  std::unique_ptr<Watchdog> watchdog_;  // nullptr: no rescue. Set before the workers run, kept until they have ended
   std::atomic<bool> draining_{false};
+  std::atomic<uint32_t> injecting_{0};  // threads inside Inject()
 
   std::mutex mutex_;
   std::condition_variable changed_;

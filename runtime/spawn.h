@@ -69,7 +69,13 @@ class SpawnedBase : public TaskContext {
       waiter_.notify_all();
     } else if (waiter != kNobody) {
       auto* context = reinterpret_cast<TaskContext*>(waiter);
-      if (context->FinishWait(join_wait_)) next = context->resume();
+      if (context->FinishWait(join_wait_)) {
+        if (context->scheduler() == scheduler()) [[likely]] {
+          next = context->resume();
+        } else {
+          context->Schedule();  // a task of another runtime runs on that one's workers
+        }
+      }
     }
     Unref();  // the running task's
     return next;
@@ -104,6 +110,20 @@ class Spawned : public SpawnedBase {
   static void operator delete(void* memory, size_t size) { FreeFrame(memory, size); }
 
   std::coroutine_handle<> OnRootDone() noexcept override {
+    KeepResult();
+    OnEnded();
+    return Finish();
+  }
+
+  T TakeResult() {
+    if (result_.index() == 2) std::rethrow_exception(std::get<2>(result_));
+    EVRING_CHECK(result_.index() == 1, "a task's result is taken once, after its end");
+    if constexpr (!std::is_void_v<T>) return std::move(std::get<1>(result_));
+  }
+
+ protected:
+  // The coroutine has ended: keeps its result and frees it.
+  void KeepResult() noexcept {
     try {
       if constexpr (std::is_void_v<T>) {
         coroutine_.promise().Result();
@@ -117,15 +137,15 @@ class Spawned : public SpawnedBase {
     }
     // What the coroutine held goes before anybody learns that it has ended.
     std::exchange(coroutine_, nullptr).destroy();
-    OnEnded();
-    return Finish();
   }
 
-  T TakeResult() {
-    if (result_.index() == 2) std::rethrow_exception(std::get<2>(result_));
-    EVRING_CHECK(result_.index() == 1, "a task's result is taken once, after its end");
-    if constexpr (!std::is_void_v<T>) return std::move(std::get<1>(result_));
+  // The kept result: nullptr for an exception, and after DropResult().
+  auto* kept() { return std::get_if<1>(&result_); }
+  std::exception_ptr error() const {
+    const auto* error = std::get_if<2>(&result_);
+    return error == nullptr ? nullptr : *error;
   }
+  void DropResult() noexcept { result_.template emplace<0>(); }
 
  private:
   // The coroutine has ended, and nobody has been told.

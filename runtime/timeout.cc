@@ -12,15 +12,16 @@ int64_t DeadlineTimer::NextLook(int64_t now_ns) const {
 }
 
 void DeadlineTimer::Start(Worker* worker) {
-  worker_ = worker;
   const int64_t look = NextLook(worker->NowNs());
   if (look == TimerWheel::kNever) return;
-  task_->Ref();
+  worker_ = worker;
+  task_->Ref();  // given back by whoever cancels the timer, or by OnFire()
   // A timer that nobody has cancelled yet is armed.
   EVRING_CHECK(worker->ArmTimer(this, look), "a deadline is cancelled when its task has ended");
 }
 
 void DeadlineTimer::Cancel() {
+  if (worker_ == nullptr) return;  // never armed: the deadline is infinite
   // The store before the wheel's lock, the look in OnFire() after it: a timer that arms itself again meanwhile is
   // cancelled by one of the two, and the one that succeeds gives the reference back.
   ended_.store(true, std::memory_order_relaxed);
@@ -32,14 +33,16 @@ void DeadlineTimer::OnFire(Timer* timer) {
   TaskContext* task = self->task_;
   const int64_t now = Worker::Current()->NowNs();
   if (self->deadline_ns_.load(std::memory_order_relaxed) > now) {
-    if (self->worker_->ArmTimer(self, self->NextLook(now))) {
-      if (!self->ended_.load(std::memory_order_relaxed) || !self->worker_->CancelTimer(self)) return;
-    }
+    task->Ref();  // ours: from the moment it is armed the timer's own may be given back by another thread
+    const bool armed = self->worker_->ArmTimer(self, self->NextLook(now));
+    const bool rests = armed && !(self->ended_.load(std::memory_order_relaxed) && self->worker_->CancelTimer(self));
+    task->Unref();
+    if (rests) return;
   } else {
     self->expired_.store(true, std::memory_order_release);  // pairs with expired()
     task->RequestStop();
   }
-  task->Unref();
+  task->Unref();  // the timer's
 }
 
 }  // namespace evring::internal

@@ -11,6 +11,7 @@
 #ifndef EVRING_RUNTIME_TIMEOUT_H_
 #define EVRING_RUNTIME_TIMEOUT_H_
 
+#include <algorithm>
 #include <atomic>
 #include <coroutine>
 #include <cstdint>
@@ -49,7 +50,7 @@ class DeadlineTimer final : private Timer {
   TaskContext* const task_;
   std::atomic<int64_t> deadline_ns_;
   const int64_t step_ns_;
-  Worker* worker_ = nullptr;
+  Worker* worker_ = nullptr;  // in whose wheel; nullptr: it is never armed
   std::atomic<bool> expired_{false};
   std::atomic<bool> ended_{false};
 };
@@ -74,8 +75,9 @@ class TimedTask final : public Spawned<T> {
 class Deadline {
  public:
   // At first `d` after the start. It is never moved nearer than `nearest` from the moment of moving (a nearer one counts
-  // as `nearest`): its timer looks at it that often.
-  explicit Deadline(absl::Duration d, absl::Duration nearest) : first_(d), nearest_(nearest) {}
+  // as `nearest`, and that as a millisecond at least): its timer looks at it that often.
+  explicit Deadline(absl::Duration d, absl::Duration nearest)
+      : first_(d), nearest_(std::max(nearest, absl::Milliseconds(1))) {}
   Deadline(const Deadline&) = delete;
   Deadline& operator=(const Deadline&) = delete;
 

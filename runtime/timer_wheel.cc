@@ -1,6 +1,7 @@
 #include "runtime/timer_wheel.h"
 
 #include <atomic>
+#include <utility>
 
 namespace evring {
 namespace {
@@ -33,7 +34,7 @@ TimerNode* TimerWheel::TakeDue(size_t* moves) {
       return nullptr;
     }
     TimerNode* n = slot.head;
-    if (index < kSlotsPerLevel || n->next_ == n) {
+    if (index < kSlotsPerLevel || n->next_ == nullptr) {
       position_ = n->deadline_;
       Unlink(n);
       --size_;
@@ -45,14 +46,17 @@ TimerNode* TimerWheel::TakeDue(size_t* moves) {
 }
 
 bool TimerWheel::Move(size_t* moves) {
-  while (moving_ != kNone) {
-    if (*moves == 0) return false;
+  const int index = moving_;
+  Slot& slot = slots_[index];
+  TimerNode* n = slot.head;
+  while (n != nullptr && *moves > 0) {
     --*moves;
-    TimerNode* n = slots_[moving_].head;
-    Unlink(n);  // ends the move when it was the last one
-    Link(n);
+    Link(std::exchange(n, n->next_));  // into another slot, at least one level down
   }
-  return true;
+  slot.head = n;
+  (n == nullptr ? slot.tail : n->prev_) = nullptr;
+  HeadChanged(index);
+  return n == nullptr;
 }
 
 void TimerWheel::CheckInvariants() const {
@@ -63,6 +67,7 @@ void TimerWheel::CheckInvariants() const {
     const uint64_t bit = uint64_t{1} << (index % kSlotsPerLevel);
     const Slot& slot = slots_[index];
     EVRING_CHECK((slot.head != nullptr) == ((occupied_[level] & bit) != 0), "the slot's bit says whether it has nodes");
+    EVRING_CHECK((slot.head == nullptr) == (slot.tail == nullptr), "a list has two ends or none");
     if (slot.head == nullptr) {
       EVRING_CHECK((unordered_[level] & bit) == 0, "an empty slot is in order");
       EVRING_CHECK(moving_ != index, "the move of a slot ends when it is empty");
@@ -71,9 +76,10 @@ void TimerWheel::CheckInvariants() const {
     EVRING_CHECK((levels_ & (1u << level)) != 0, "the level's bit says that it has nodes");
     const bool in_order = (unordered_[level] & bit) == 0;
     int64_t least = kNever;
-    const TimerNode* n = slot.head;
-    do {
-      EVRING_CHECK(n->next_->prev_ == n && n->prev_->next_ == n, "the links agree");
+    EVRING_CHECK(slot.head->prev_ == nullptr && slot.tail->next_ == nullptr, "the ends of the list");
+    for (const TimerNode* n = slot.head; n != nullptr; n = n->next_) {
+      const TimerNode* next = n->next_;
+      EVRING_CHECK(next != nullptr ? next->prev_ == n : slot.tail == n, "the links agree");
       EVRING_CHECK(n->slot_ == index && n->wheel_ == id_, "a node knows its slot and wheel");
       EVRING_CHECK(n->deadline_ >= position_, "W1: no armed deadline is before the position");
       if (moving_ == index) {
@@ -81,13 +87,11 @@ void TimerWheel::CheckInvariants() const {
       } else {
         EVRING_CHECK(SlotOf(n->deadline_) == index, "W2: the deadline and the position name the slot");
       }
-      const bool last = n->next_ == slot.head;
-      EVRING_CHECK(!in_order || last || n->deadline_ <= n->next_->deadline_, "a slot without the mark is in order");
+      EVRING_CHECK(!in_order || next == nullptr || n->deadline_ <= next->deadline_, "not marked, so in order");
       EVRING_CHECK(level > 0 || n->deadline_ == slot.head->deadline_, "W3: a slot of level 0 holds one deadline");
       least = std::min(least, n->deadline_);
       ++seen;
-      n = n->next_;
-    } while (n != slot.head);
+    }
     EVRING_CHECK(slot.earliest <= least, "W4: earliest is a lower bound");
     EVRING_CHECK(!in_order || slot.earliest == least, "W4: exact if in order");
   }

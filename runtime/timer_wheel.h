@@ -62,7 +62,7 @@ class TimerNode {
   friend class TimerWheel;
   static constexpr int16_t kIdle = -1;
 
-  TimerNode* next_ = nullptr;  // the slot's list is circular: the head's prev_ is the tail
+  TimerNode* next_ = nullptr;  // in the list of its slot
   TimerNode* prev_ = nullptr;
   int64_t deadline_ = 0;
   uint32_t wheel_ = 0;  // id of the wheel that armed it
@@ -157,6 +157,7 @@ class TimerWheel {
 
   struct Slot {
     TimerNode* head = nullptr;
+    TimerNode* tail = nullptr;
     int64_t earliest = 0;  // W4; means nothing while the slot is empty
   };
 
@@ -179,17 +180,18 @@ class TimerWheel {
     Slot& slot = slots_[index];
     const int level = index / kSlotsPerLevel;
     const uint64_t bit = uint64_t{1} << (index % kSlotsPerLevel);
-    if (slot.head == nullptr) {
-      n->next_ = n->prev_ = n;
-      slot = {n, n->deadline_};
+    TimerNode* const tail = slot.tail;
+    n->next_ = nullptr;
+    n->prev_ = tail;
+    slot.tail = n;
+    if (tail == nullptr) {
+      slot.head = n;
+      slot.earliest = n->deadline_;
       occupied_[level] |= bit;
       levels_ |= 1u << level;
       return;
     }
-    TimerNode* tail = slot.head->prev_;
-    n->next_ = slot.head;
-    n->prev_ = tail;
-    tail->next_ = slot.head->prev_ = n;
+    tail->next_ = n;
     if (n->deadline_ < tail->deadline_) {
       unordered_[level] |= bit;
       slot.earliest = std::min(slot.earliest, n->deadline_);
@@ -198,28 +200,28 @@ class TimerWheel {
 
   void Unlink(TimerNode* n) {
     const int index = n->slot_;
+    Slot& slot = slots_[index];
+    TimerNode* const next = n->next_;
+    TimerNode* const prev = n->prev_;
     n->slot_ = TimerNode::kIdle;
+    (prev == nullptr ? slot.head : prev->next_) = next;
+    (next == nullptr ? slot.tail : next->prev_) = prev;
+    if (prev == nullptr || slot.head == slot.tail) HeadChanged(index);
+  }
+
+  // After the nodes at the front of a slot were taken out, or all but one.
+  void HeadChanged(int index) {
     Slot& slot = slots_[index];
     const int level = index / kSlotsPerLevel;
     const uint64_t bit = uint64_t{1} << (index % kSlotsPerLevel);
-    if (n->next_ == n) {
-      slot.head = nullptr;
+    if (slot.head == slot.tail) unordered_[level] &= ~bit;  // one node is in order, and none
+    if (slot.head == nullptr) {
       occupied_[level] &= ~bit;
       if (occupied_[level] == 0) levels_ &= ~(1u << level);
       if (moving_ == index) moving_ = kNone;
-      return;
+    } else if ((unordered_[level] & bit) == 0) {
+      slot.earliest = slot.head->deadline_;
     }
-    TimerNode* const next = n->next_;
-    TimerNode* const prev = n->prev_;
-    prev->next_ = next;
-    next->prev_ = prev;
-    if (slot.head == n) {
-      slot.head = next;
-    } else if (next != prev) {
-      return;  // neither the head nor one of two: what the slot says of its nodes stands
-    }
-    if (next == prev) unordered_[level] &= ~bit;  // the one that is left is in order
-    if ((unordered_[level] & bit) == 0) slot.earliest = slot.head->deadline_;
   }
 
   // Unlinks and returns the next node that is due at now_. Null: none is, or `*moves` are used up.

@@ -70,6 +70,7 @@ absl::Status Worker::Start() {
 }
 
 void Worker::Run() {
+  if (scheduler_->watchdog_ != nullptr) Watchdog::UnblockSignal(scheduler_->options().rescue_signal);
   for (;;) {
     if (TaskContext* task = NextTask(); task != nullptr) {
       RunTask(task);
@@ -153,12 +154,14 @@ void Worker::PushReaped(TaskContext* context) {
 }
 
 // Shows what PushReaped() has put into the queue. One of them this worker runs itself, so a single one wakes nobody.
+// True if this worker has something to run. A handler that carries out a stop makes tasks ready by PushNext().
 bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
-  if (n == 0) return false;
-  queue_.Publish();
-  if (n > 1 && !alone_) scheduler_->NotifyOne();
-  return true;
+  if (n != 0) {
+    queue_.Publish();
+    if (n > 1 && !alone_) scheduler_->NotifyOne();
+  }
+  return n != 0 || !lifo_.EmptyApprox() || !queue_.EmptyApprox();
 }
 
 void Worker::FoundWork() {
@@ -276,19 +279,36 @@ void Worker::Post(RemoteRequest* request) {
   if (head == nullptr && current_ != this) scheduler_->WakeIfParked(index_);
 }
 
-void Worker::RunInbox() {
-  if (inbox_.load(std::memory_order_relaxed) == nullptr) return;
+// Takes the whole list, oldest first.
+RemoteRequest* Worker::TakeInbox() {
+  if (inbox_.load(std::memory_order_relaxed) == nullptr) return nullptr;
   RemoteRequest* list = inbox_.exchange(nullptr, std::memory_order_acquire);  // pairs with Post()
   RemoteRequest* in_order = nullptr;
   while (list != nullptr) {
-    RemoteRequest* next = list->next_;
-    list->next_ = in_order;
-    in_order = list;
-    list = next;
+    RemoteRequest* next = std::exchange(list->next_, in_order);
+    in_order = std::exchange(list, next);
   }
-  while (in_order != nullptr) {
-    RemoteRequest* request = std::exchange(in_order, in_order->next_);
+  return in_order;
+}
+
+void Worker::RunInbox() {
+  RemoteRequest* list = TakeInbox();
+  while (list != nullptr) {
+    RemoteRequest* request = std::exchange(list, list->next_);
     request->run_(request, this);
+  }
+}
+
+// Runs what is in the inbox of a worker that is stuck and need not be run by it; puts back the rest.
+void Worker::RunInboxOf(Worker* stuck) {
+  RemoteRequest* list = stuck->TakeInbox();
+  while (list != nullptr) {
+    RemoteRequest* request = std::exchange(list, list->next_);
+    if (request->by_ == RemoteRequest::By::kAnyWorker) {
+      request->run_(request, this);
+    } else {
+      stuck->Post(request);
+    }
   }
 }
 
@@ -337,32 +357,35 @@ bool Worker::Help(Worker* victim) {
   const uint64_t epoch = victim->epoch_.load(std::memory_order_relaxed);
   if ((epoch & 1) != 0 && victim->stuck_epoch_.load(std::memory_order_relaxed) == epoch) {
     if (TaskContext* task = victim->lifo_.Steal(); task != nullptr) PushReaped(task);
+    RunInboxOf(victim);
     now_ns_ = NowNs();
     FireTimers(victim);
   }
   return PublishReaped();
 }
 
-// For the watchdog, about a worker that is stuck: whether another could run something of it.
+// For the watchdog, about a worker that is stuck: whether another could run or deliver something of it.
 bool Worker::HasStealable(int64_t now_ns) {
-  if (!queue_.EmptyApprox() || !lifo_.EmptyApprox()) return true;
+  if (!queue_.EmptyApprox() || !lifo_.EmptyApprox() || mailbox_.full()) return true;
   std::lock_guard lock(timers_lock_);
   return timers_.NextDeadline() <= now_ns;
 }
 
 void Worker::Park() {
   if (!backlog_.empty()) FlushBacklog();
-  int64_t deadline;
-  {
-    std::lock_guard lock(timers_lock_);
-    deadline = timers_.NextDeadline();
-  }
   const uint32_t seen = ring_->state();
   const bool last = scheduler_->idle_.Park(index_, std::exchange(searching_, false));
-  // Published as parked: whatever is put anywhere from here on sends a message. What was put before is looked for now.
+  // Published as parked: whatever is put anywhere from here on sends a message. What was put before is looked for now:
+  // tasks, requests of other workers, timers that they armed here. A backlog that the kernel does not take yet waits for
+  // no event.
   const bool stay = inbox_.load(std::memory_order_relaxed) != nullptr || !mailbox_.empty() || ring_->ready() != 0 ||
-                    scheduler_->draining() || (last && scheduler_->AnyWork());
+                    !backlog_.empty() || scheduler_->draining() || (last && scheduler_->AnyWork());
   if (!stay) {
+    int64_t deadline;
+    {
+      std::lock_guard lock(timers_lock_);
+      deadline = timers_.NextDeadline();
+    }
     parks_.Add(1);
     const kevent::WaitResult result = ring_->Wait(seen, {.deadline_ns = deadline, .sigmask = nullptr});
     if (result == kevent::WaitResult::kNoMemory) sched_yield();

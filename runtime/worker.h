@@ -168,7 +168,9 @@ class alignas(64) Worker {
   bool Settle();
   bool PublishReaped();
   void FireTimers(Worker* of);
+  RemoteRequest* TakeInbox();
   void RunInbox();
+  void RunInboxOf(Worker* stuck);
   bool Search();
   void PutFirst(TaskContext* task);
   bool Help(Worker* victim);

@@ -1,0 +1,81 @@
+// signals.h: signals as events.
+//
+//   int main() {
+//     absl::StatusOr<SignalSet> signals = SignalSet::Block({SIGINT, SIGTERM});   before any thread is made
+//     … Run(Main(&*signals)) …
+//   }
+//   absl::StatusOr<int> signal = co_await signals->Next();
+//
+// A signal that is blocked in every thread is kept by the kernel until it is read: nothing runs in a handler. New threads
+// inherit what the thread that makes them has blocked; hence "before". Processes that are started inherit it as well.
+
+#ifndef EVRING_RUNTIME_SIGNALS_H_
+#define EVRING_RUNTIME_SIGNALS_H_
+
+#include <liburing.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kevent/event.h"
+#include "runtime/io.h"
+
+namespace evring {
+
+namespace internal {
+
+class SignalOperation final : public IoOperation<SignalOperation> {
+ public:
+  // `ready`: an error that is found before anything is read.
+  SignalOperation(int fd, absl::Status ready)
+      : IoOperation(kevent::EventType::kFileRead, fd), ready_(std::move(ready)) {}
+
+  bool await_ready() const noexcept { return !ready_.ok(); }
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) { io_uring_prep_read(sqe, fd(), &info_, sizeof(info_), 0); }
+  absl::StatusOr<int> Result(int32_t result, uint32_t flags);
+
+  const absl::Status ready_;
+  signalfd_siginfo info_;
+};
+
+}  // namespace internal
+
+// Movable; destroying it leaves the signals blocked: one that comes during the shutdown must not kill the process then.
+class SignalSet {
+ public:
+  // Blocks `signals` in the calling thread and opens a descriptor for them. On the main thread, before other threads are
+  // made. kInvalidArgument: one is no signal, or cannot be blocked (SIGKILL, SIGSTOP). kResourceExhausted: no descriptor.
+  static absl::StatusOr<SignalSet> Block(std::initializer_list<int> signals);
+
+  SignalSet(SignalSet&& other) noexcept : fd_(std::exchange(other.fd_, -1)), set_(other.set_) {}
+  SignalSet& operator=(SignalSet&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    std::swap(set_, other.set_);
+    return *this;
+  }
+  ~SignalSet();
+
+  // `co_await signals.Next()`: the number of the next signal. Await on a worker; several may wait, each signal goes to one
+  // of them. Of a standard signal that comes again before it was read the kernel keeps one.
+  // kCancelled: a stop came first; no signal is lost by it. kFailedPrecondition: this worker does not block the signals,
+  // Block() came after the runtime was made; or one of them is the runtime's rescue signal.
+  [[nodiscard]] internal::SignalOperation Next() const;
+
+ private:
+  SignalSet(int fd, const sigset_t& set) : fd_(fd), set_(set) {}
+
+  int fd_;
+  sigset_t set_;
+};
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_SIGNALS_H_

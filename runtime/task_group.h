@@ -1,0 +1,154 @@
+// task_group.h: tasks that are started one by one and awaited together.
+//
+//   TaskGroup group;
+//   while (…) co_await group.Spawn(Serve(connection));      as many as you like: one that has ended leaves nothing behind
+//   absl::Status status = co_await group.Join();            always before the group goes away
+//
+// The children run in a scope of their own below the task that owns the group: a stop of that task reaches them, and a
+// stop of the group (RequestStop(), or the first error) reaches them only. Join() waits until all have ended, after a stop
+// too, so whatever the children borrow from the owner stays alive.
+//
+// An error is a Status that is not OK, or an exception. The first one is kept and is what Join() answers or rethrows; the
+// policy says what becomes of the others.
+//
+// The destructor checks that no child is left: an exception that is thrown between Spawn() and Join() ends the process.
+// Where something may throw there, put it into a child, or catch it, Join(), and throw it on.
+
+#ifndef EVRING_RUNTIME_TASK_GROUP_H_
+#define EVRING_RUNTIME_TASK_GROUP_H_
+
+#include <atomic>
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "kevent/check.h"
+#include "runtime/context.h"
+#include "runtime/join_counter.h"
+#include "runtime/spawn.h"
+#include "runtime/task.h"
+#include "runtime/transfer.h"
+
+namespace evring {
+
+class TaskGroup {
+ public:
+  enum class OnError {
+    kStopOthers,  // the first error asks all other children, and those spawned later, to stop
+    kGoOn,        // the others are let be
+  };
+
+  explicit TaskGroup(OnError on_error = OnError::kStopOthers) : on_error_(on_error) {}
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
+  ~TaskGroup();
+
+  // `co_await group.Spawn(task)` starts `task`, which ends with nothing or with a Status, as a child; does not suspend.
+  // By the task that owns the group, or by a child of it. After a stop the child is started with the stop requested.
+  template <class T>
+  [[nodiscard]] auto Spawn(Task<T> task) {
+    static_assert(std::is_void_v<T> || std::is_same_v<T, absl::Status>, "a child ends with nothing or with a Status");
+    return SpawnAwaiter<T>(this, std::move(task));
+  }
+
+  class JoinAwaiter;
+  // `co_await group.Join()` waits until every child has ended. OK, or the first error; the first exception is rethrown. By
+  // one task, which should be the owner: its stop is what reaches the children. Afterwards the group is as new.
+  [[nodiscard]] JoinAwaiter Join();
+
+  // Asks all children to stop, and those spawned from now until Join(). By the owner or a child.
+  void RequestStop();
+
+  // Children that have not ended; a number that may change at any time. By the owner, not while it joins.
+  size_t running() const { return counter_.pending(); }
+
+ private:
+  template <class T>
+  class Child;
+  template <class T>
+  class SpawnAwaiter;
+
+  // The scope, made by the first that spawns, which is the owner.
+  TaskContext* Scope(TaskContext* spawner);
+  // A child ended with an error: the first is kept.
+  void Fail(absl::Status status, std::exception_ptr exception) noexcept;
+
+  const OnError on_error_;
+  ContextRef<TaskContext> scope_;
+  bool stop_early_ = false;  // RequestStop() was called before there was a scope
+  internal::JoinCounter counter_;
+  std::atomic<bool> failed_{false};
+  absl::Status error_;  // these two by the child that set failed_, read after all have ended
+  std::exception_ptr exception_;
+};
+
+template <class T>
+class TaskGroup::Child final : public internal::Spawned<T> {
+ public:
+  Child(TaskContext* scope, Task<T> task, TaskGroup* group)
+      : internal::Spawned<T>(scope->scheduler(), scope, std::move(task)), group_(group) {}
+
+  std::coroutine_handle<> OnRootDone() noexcept override {
+    this->KeepResult();
+    if (std::exception_ptr exception = this->error(); exception != nullptr) {
+      group_->Fail(absl::OkStatus(), std::move(exception));
+    } else if constexpr (!std::is_void_v<T>) {
+      if (absl::Status& status = *this->kept(); !status.ok()) group_->Fail(std::move(status), nullptr);
+    }
+    this->MarkCompleted();
+    const std::coroutine_handle<> next = group_->counter_.Leave();  // the group may be gone
+    this->Unref();                                                  // and so may this
+    return next;
+  }
+
+ private:
+  TaskGroup* const group_;
+};
+
+template <class T>
+class TaskGroup::SpawnAwaiter : private internal::CurrentContextAwaiter {
+ public:
+  SpawnAwaiter(TaskGroup* group, Task<T> task) : group_(group), task_(std::move(task)) {}
+  using CurrentContextAwaiter::await_ready;
+  using CurrentContextAwaiter::await_suspend;
+  void await_resume() {
+    auto* child = new Child<T>(group_->Scope(context_), std::move(task_), group_);
+    group_->counter_.Add();
+    child->LinkToParent();
+    child->Schedule();
+  }
+
+ private:
+  TaskGroup* const group_;
+  Task<T> task_;
+};
+
+class [[nodiscard]] TaskGroup::JoinAwaiter final : private Wait {
+ public:
+  explicit JoinAwaiter(TaskGroup* group) : group_(group) {}
+
+  bool await_ready() const noexcept { return group_->running() == 0; }
+  template <class Promise>
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
+    TaskContext* context = waiting.promise().context();
+    if (context->BeginJoin(this, waiting)) group_->RequestStop();
+    std::coroutine_handle<> next = std::noop_coroutine();
+    if (group_->counter_.Arrive(context, this) && context->FinishWait(this)) next = waiting;
+    return Transfer(next);  // unless that is `waiting`, the group may be gone
+  }
+  absl::Status await_resume();
+
+ private:
+  void OnStop() noexcept override { group_->RequestStop(); }
+
+  TaskGroup* const group_;
+};
+
+inline TaskGroup::JoinAwaiter TaskGroup::Join() { return JoinAwaiter(this); }
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_TASK_GROUP_H_
