@@ -28,6 +28,9 @@
 //          the worker is chosen, so do not count twice. (If it could be refused here, because of the count of an N that is about
 //          to find it gone, the two could keep each other from the task for as long as they stay in step.)
 //   U. A worker has left the ring (Unpark): take the own bit out. It is gone: the worker is chosen, and counted as searching.
+//   M. Something was put into the inbox of one worker, which only that one looks at (IsParked): read and write its mask. Either
+//      this sees the bit, and the caller sends the message, or P1 comes later, and the worker's look at its inbox between
+//      P1 and sleep sees what was put there. The bit stays.
 //
 // Why no task is lost: a worker sleeps, nobody searches or is chosen, a task was pushed, and it lies there. We show that
 // this cannot last. Let L be the pusher's N1; let D be P2 of the sleeper Z; let E be the first change of searching_, not
@@ -117,11 +120,11 @@ class Idle {
     }
   }
 
-  // For a message to that very worker, put into its inbox before: true if it sleeps, or is about to without having seen
-  // the message; the caller then wakes it. Its state stays as it is: it leaves the ring as if for a completion. (One
-  // read-modify-write of the word of P1: either this sees the bit, or P1 sees the message.)
+  // The calling thread has put something into the inbox of `worker`. True: that one sleeps, or is about to without having
+  // seen it, and the caller wakes it. It leaves the ring as it would for a completion.
   [[nodiscard]] bool IsParked(int worker) {
-    return (masks_[worker / kWorkersPerMask].fetch_or(0, std::memory_order_release) & Bit(worker)) != 0;  // pairs with P1
+    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(0, std::memory_order_release);  // M; pairs with P1
+    return (parked & Bit(worker)) != 0;
   }
 
   // Workers that search or are chosen, a little old.
@@ -147,8 +150,9 @@ class Idle {
     int32_t searching = searching_.load(std::memory_order_relaxed);
     do {
       if (2 * searching >= workers_) return false;
-    } while (!searching_.compare_exchange_weak(searching, searching + 1, std::memory_order_relaxed,  // S hands nothing
-                                               std::memory_order_relaxed));                          //   over
+      // S hands nothing over: no order.
+    } while (!searching_.compare_exchange_weak(searching, searching + 1, std::memory_order_relaxed,
+                                               std::memory_order_relaxed));
     return true;
   }
 
@@ -156,8 +160,9 @@ class Idle {
   // first is where others can steal it. True: it was the last searcher, and others are parked: if there is a task in any
   // queue, its own included, it calls NotifyOneFrom(). (It may do so without looking: that costs a wake for nothing.)
   [[nodiscard]] bool EndSearchFound() {
-    const int32_t before = searching_.fetch_sub(1, std::memory_order_acquire);  // F1 sees the bits of those who left
-    EVRING_CHECK(before > 0, "only a searcher stops searching");                //    earlier; pairs with P2
+    // F1 sees the bits of those who left earlier; pairs with P2.
+    const int32_t before = searching_.fetch_sub(1, std::memory_order_acquire);
+    EVRING_CHECK(before > 0, "only a searcher stops searching");
     if (before != 1 || !AnyParked()) return false;
     TouchLines();  // F2
     Count(&hand_ons_);
@@ -165,32 +170,38 @@ class Idle {
   }
 
   // The calling worker is parked from here on, and searching no longer if it `was_searching`. Before it sleeps it looks at
-  // the shutdown flag and, if this returns true, at all queues. A flag that is set leads to Unpark(), a task to SearchOn().
+  // the shutdown flag, its inbox, and, if this returns true, at all queues. A task that it sees there leads to SearchOn(),
+  // anything else to Unpark().
   [[nodiscard]] bool Park(int worker, bool was_searching) {
     const uint64_t bit = Bit(worker);
-    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(bit, std::memory_order_acquire);  // P1 sees the shutdown flag;
-    EVRING_CHECK((parked & bit) == 0, "a worker parks after it was unparked");             //    pairs with W1
     const int32_t mine = was_searching ? 1 : 0;
-    const int32_t before = searching_.fetch_sub(mine, std::memory_order_acq_rel);  // P2 publishes the bit to, and sees those
-    EVRING_CHECK(before >= mine, "only a searcher stops searching");               //    of, who leave later and earlier:
-    if (before != mine) return false;                                              //    pairs with P2, F1, N6
-    TouchLines();                                                                  // P3
+    // P1 sees the shutdown flag and the inbox; pairs with W1 and M.
+    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(bit, std::memory_order_acquire);
+    EVRING_CHECK((parked & bit) == 0, "a worker parks after it was unparked");
+    // P2 publishes the bit to those who leave later, and sees the bits of those who left earlier; pairs with P2, F1, N6.
+    const int32_t before = searching_.fetch_sub(mine, std::memory_order_acq_rel);
+    EVRING_CHECK(before >= mine, "only a searcher stops searching");
+    if (before != mine) return false;
+    TouchLines();  // P3
     Count(&looks_);
     return true;
   }
 
   // The calling worker, which Park() told to look, has seen a task: it is not parked, and it is searching.
   void SearchOn(int worker) {
-    searching_.fetch_add(1, std::memory_order_relaxed);  // before the bit is gone: a worker is seen parked or searching
-    if (!TakeBit(worker / kWorkersPerMask, Bit(worker))) searching_.fetch_sub(1, std::memory_order_relaxed);  // leaves the count of N4
+    searching_.fetch_add(1, std::memory_order_relaxed);  // P4, first: a worker is always seen parked or searching
+    if (!TakeBit(worker / kWorkersPerMask, Bit(worker))) {
+      searching_.fetch_sub(1, std::memory_order_relaxed);  // leaves the count of N4
+    }
   }
 
   // The calling worker has left its ring, for whatever reason, or does not go to sleep after all. True: it is busy again.
   // False: it was chosen; it is searching now, and the wake message is, or will be, in its ring.
   [[nodiscard]] bool Unpark(int worker) {
     const uint64_t bit = Bit(worker);
-    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_and(~bit, std::memory_order_acquire);  // U comes after N4 of who chose
-    return (parked & bit) != 0;                                                              //   us; pairs with N5
+    // U comes after the N4 of who has chosen us; pairs with N5.
+    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_and(~bit, std::memory_order_acquire);
+    return (parked & bit) != 0;
   }
 
  private:
@@ -231,8 +242,9 @@ class Idle {
         return worker;
       }
       Count(&withdrawn_);
-      if (searching_.fetch_sub(1, std::memory_order_acquire) != 1) break;  // N6 sees the bits of those who parked because
-    }                                                                      //    of us; pairs with P2
+      // N6 sees the bits of those who parked because of us; pairs with P2.
+      if (searching_.fetch_sub(1, std::memory_order_acquire) != 1) break;
+    }
     return -1;
   }
 

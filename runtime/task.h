@@ -39,10 +39,28 @@ class Task;
 
 namespace internal {
 
+// gcc 12 misplaces the frame of a coroutine that has a co_await in the condition of an if or a loop and no local variable:
+// the handle is off by 8, and resuming it runs anywhere. Such a frame is found when it is made, in builds with debug
+// checks. The remedy is a name: `const bool done = co_await …; if (done) …`.
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ == 12 && !defined(NDEBUG)
+#define EVRING_CHECK_FRAMES 1
+inline constinit thread_local char* last_frame = nullptr;
+#else
+#define EVRING_CHECK_FRAMES 0
+#endif
+
 // What every promise has: who goes on when it ends, and which task it belongs to.
 class PromiseBase {
  public:
+#if EVRING_CHECK_FRAMES
+  static void* operator new(size_t size) { return last_frame = static_cast<char*>(AllocateFrame(size)); }
+  static void CheckFrame(std::coroutine_handle<> handle) {
+    EVRING_CHECK(handle.address() != last_frame + sizeof(void*), "gcc 12: name the result of a co_await in a condition");
+  }
+#else
   static void* operator new(size_t size) { return AllocateFrame(size); }
+  static void CheckFrame(std::coroutine_handle<>) {}
+#endif
   static void operator delete(void* frame, size_t size) { FreeFrame(frame, size); }
 
   std::suspend_always initial_suspend() noexcept { return {}; }
@@ -177,11 +195,15 @@ namespace internal {
 
 template <class T>
 Task<T> Promise<T>::get_return_object() noexcept {
-  return Task<T>(std::coroutine_handle<Promise>::from_promise(*this));
+  const auto handle = std::coroutine_handle<Promise>::from_promise(*this);
+  CheckFrame(handle);
+  return Task<T>(handle);
 }
 
 inline Task<void> Promise<void>::get_return_object() noexcept {
-  return Task<void>(std::coroutine_handle<Promise>::from_promise(*this));
+  const auto handle = std::coroutine_handle<Promise>::from_promise(*this);
+  CheckFrame(handle);
+  return Task<void>(handle);
 }
 
 }  // namespace internal

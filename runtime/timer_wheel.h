@@ -9,17 +9,16 @@
 // which its deadline differs from position_ (0 if none does), its slot there is that digit.
 //   W1  position_ <= now_, and position_ <= every armed deadline.
 //   W2  A node is in the slot which its deadline and position_ name; the nodes of moving_ alone are above it.
-//   W3  A slot's list is in arming order, a slot of level 0 holds one deadline only.
-//   W4  A slot's `earliest` is no later than any deadline in it; it is one of them if the list is in order of
-//   deadlines.
+//   W3  A slot's list has its nodes in the order in which they came; a slot of level 0 holds one deadline only.
+//   W4  A slot's `earliest` is no later than any deadline in it, and is one of them if its list is in their order.
 // From W1 and W2: every node of a level precedes all of the levels above, and within a level the slots are in order. So
 // the next deadline is in the first occupied slot of the lowest occupied level: two bit scans, however far away it is
 // and however long the wheel slept.
 //
 // Time passes in two kinds of steps, taken only for the first slot, once its `earliest` has come:
 //   level 0, or a node alone in its slot: the node fires, position_ becomes its deadline.
-//   else: position_ becomes `earliest`, and the nodes of the slot move to where W2 has them now: at least one level
-//   down each, so that no node moves more than 10 times in its life, and mostly once or twice.
+//   else: position_ becomes `earliest`, and the nodes of the slot move to where W2 has them now: down by a level at
+//   least, so that no node moves more than 10 times in its life (a million within ten seconds: about three times).
 // A slot may hold a million nodes, so a move stops when Advance() has done its share and goes on in the next: moving_.
 //
 // NextDeadline() and cancelled timers. A slot whose nodes were armed in order of their deadlines, as with a constant
@@ -27,7 +26,8 @@
 // may be that of a node cancelled since: the wait then ends at a time at which a timer was to fire, and finds none due.
 // That Advance() moves the slot, so there is at most one needless wake for each such cancel, and none is repeated.
 //
-// Checked by: tests/runtime/timer_wheel_test.cc (CheckInvariants() after each step of random programs).
+// Checked by: tests/runtime/timer_wheel_model_test.cc (random programs, CheckInvariants() after each step) and
+// timer_wheel_test.cc. Measured by: bench/micro/timer_wheel_bench.cc.
 
 #ifndef EVRING_RUNTIME_TIMER_WHEEL_H_
 #define EVRING_RUNTIME_TIMER_WHEEL_H_

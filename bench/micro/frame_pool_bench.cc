@@ -5,10 +5,8 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <cstdlib>
 #include <thread>
-#include <type_traits>
 #include <vector>
 
 #include "runtime/frame_pool.h"
@@ -26,23 +24,16 @@ struct Malloc {
   static void Free(void* frame, size_t) { std::free(frame); }
 };
 
-// The least that recycling can cost: a pointer out of a thread_local and back into it, no bound, no size class.
-struct OneSlot {
-  static void* Allocate(size_t) {
-    void* const frame = slot;
-    slot = nullptr;
-    return frame;
-  }
-  static void Free(void* frame, size_t) { slot = frame; }
-  static constinit thread_local void* slot;
+// What the loop itself costs: always the same memory.
+struct NoAllocation {
+  static void* Allocate(size_t) { return memory; }
+  static void Free(void*, size_t) {}
+  alignas(16) static inline std::byte memory[1024];
 };
-alignas(16) constinit thread_local std::byte slot_memory[1024];
-constinit thread_local void* OneSlot::slot = nullptr;
 
 // The size is a constant, as in the ramp of a coroutine.
 template <class From, size_t kSize>
 void OneFrame(benchmark::State& state) {
-  if constexpr (std::is_same_v<From, OneSlot>) OneSlot::slot = slot_memory;
   for (auto _ : state) {
     void* frame = From::Allocate(kSize);
     benchmark::DoNotOptimize(frame);
@@ -51,7 +42,7 @@ void OneFrame(benchmark::State& state) {
     benchmark::ClobberMemory();
   }
 }
-BENCHMARK_TEMPLATE(OneFrame, OneSlot, 120);
+BENCHMARK_TEMPLATE(OneFrame, NoAllocation, 120);
 BENCHMARK_TEMPLATE(OneFrame, Pool, 120);
 BENCHMARK_TEMPLATE(OneFrame, Malloc, 120);
 BENCHMARK_TEMPLATE(OneFrame, Pool, 1000);

@@ -296,18 +296,19 @@ ParseResult RequestParser::FeedMethod(std::string_view input) {
 
 RequestParser::Error RequestParser::HeadError(const SectionRun& run) const {
   if (run.code == HPE_USER) return error_;  // a callback refused
+  if (run.code == HPE_INVALID_URL) {
+    // The target up to the offending byte was not reported if it came in one piece.
+    const std::string_view head(base_, run.error_offset);
+    const size_t target = head.find_first_not_of(' ', std::min(head.find(' '), head.size()));
+    if (target != std::string_view::npos && head.size() - target > limits_->target_bytes_max) {
+      return {StatusCode::kUriTooLong, "the request target is too long"};
+    }
+  }
   if (llhttp_.method == HTTP_PRI) return {StatusCode::kHttpVersionNotSupported, "HTTP/2 is not spoken here"};
   if (llhttp_.method >= kMethodCount) return {StatusCode::kNotImplemented, "a method of another protocol"};
   switch (run.code) {
-    case HPE_INVALID_URL: {
-      // The target up to the offending byte was not reported if it came in one piece.
-      const std::string_view head(base_, run.error_offset);
-      const size_t target = head.find_first_not_of(' ', MethodName(static_cast<Method>(llhttp_.method)).size());
-      if (target != std::string_view::npos && head.size() - target > limits_->target_bytes_max) {
-        return {StatusCode::kUriTooLong, "the request target is too long"};
-      }
+    case HPE_INVALID_URL:
       return BadRequest("a character that no request target has");
-    }
     case HPE_INVALID_VERSION:
     case HPE_INVALID_CONSTANT:
       return BadRequest("a malformed HTTP version");

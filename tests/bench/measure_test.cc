@@ -27,15 +27,18 @@
 namespace evring::bench {
 namespace {
 
-// A server in this process that takes one connection and does with it what the test says.
+// A server in this process that takes connections one after the other and does with each what the test says.
 class FakeServer {
  public:
-  explicit FakeServer(std::function<void(int)> serve) : listener_(ListenAndAnnounce("127.0.0.1", 0)) {
-    thread_ = std::thread([this, serve = std::move(serve)] {
-      const int fd = accept(listener_, nullptr, nullptr);
-      ASSERT_GE(fd, 0);
-      serve(fd);
-      close(fd);
+  explicit FakeServer(std::function<void(int)> serve, int connections = 1)
+      : listener_(ListenAndAnnounce("127.0.0.1", 0)) {
+    thread_ = std::thread([this, connections, serve = std::move(serve)] {
+      for (int i = 0; i < connections; ++i) {
+        const int fd = accept(listener_, nullptr, nullptr);
+        ASSERT_GE(fd, 0);
+        serve(fd);
+        close(fd);
+      }
     });
   }
   ~FakeServer() {
@@ -157,6 +160,26 @@ TEST(LoadClient, MoreBytesThanWereAskedForAreDataLoss) {
   EXPECT_EQ(client->Advance(absl::Seconds(10)).status().code(), absl::StatusCode::kDataLoss);
 }
 
+// The client asks once to learn the length of a reply; then 200s and, of the same length, a 500 among them.
+TEST(LoadClient, AnHttpReplyOfAnotherStatusIsDataLoss) {
+  int asked = 0;
+  FakeServer server(
+      [&asked](int fd) {
+        char data[4096];
+        while (recv(fd, data, sizeof(data), 0) > 0) {
+          const std::string head = ++asked == 5 ? "HTTP/1.1 500 No" : "HTTP/1.1 200 OK";
+          const std::string reply = head + "\r\nContent-Length: 2\r\n\r\nok";
+          ASSERT_EQ(send(fd, reply.data(), reply.size(), MSG_NOSIGNAL), static_cast<ssize_t>(reply.size()));
+        }
+      },
+      2);
+  absl::StatusOr<std::unique_ptr<LoadClient>> client =
+      LoadClient::Connect({.protocol = Protocol::kHttp, .connections = 1}, "127.0.0.1", server.port());
+  ASSERT_TRUE(client.ok()) << client.status();
+  (*client)->Start(0, 1);
+  EXPECT_EQ((*client)->Advance(absl::Seconds(10)).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST(LoadClient, AConnectionThatEndsIsUnavailable) {
   FakeServer server([](int fd) {
     char byte;
@@ -204,6 +227,13 @@ TEST(ServerProcess, AKilledServerIsReportedByStop) {
   absl::StatusOr<std::unique_ptr<ServerProcess>> server = ServerProcess::Start({.command = kHttp.command});
   ASSERT_TRUE(server.ok()) << server.status();
   ASSERT_EQ(kill((*server)->pid(), SIGKILL), 0);
+  EXPECT_EQ((*server)->Stop(absl::Seconds(10)).code(), absl::StatusCode::kInternal);
+}
+
+TEST(ServerProcess, AServerThatLeavesWithAnotherCodeIsReportedByStop) {
+  absl::StatusOr<std::unique_ptr<ServerProcess>> server = ServerProcess::Start(
+      {.command = {"/bin/sh", "-c", "trap 'exit 3' TERM; echo listening on 127.0.0.1:1; while :; do sleep 0.1; done"}});
+  ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_EQ((*server)->Stop(absl::Seconds(10)).code(), absl::StatusCode::kInternal);
 }
 

@@ -847,7 +847,8 @@ void Engine::NoteSite(const Request& request) {
 
 bool operator==(const Site& a, const Site& b) {
   return a.where.line() == b.where.line() && a.where.column() == b.where.column() && a.op == b.op &&
-         a.order == b.order && std::strcmp(a.where.file_name(), b.where.file_name()) == 0;
+         a.order == b.order &&
+         (a.where.file_name() == b.where.file_name() || std::strcmp(a.where.file_name(), b.where.file_name()) == 0);
 }
 
 bool operator<(const Site& a, const Site& b) {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
-#include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -217,16 +217,17 @@ TEST(Explorer, IndependentThreadsTakeOneSchedule) {
   EXPECT_EQ(result.schedules, 1u);
 }
 
-// The reduction against the plain search, over programs made up at random: the same outcomes.
+// The reduction against the plain search, over programs made up at random: the same outcomes. Among them is one (of seed 63) that
+// partial-order reduction by persistent sets, combined with sleep sets, gets wrong.
 TEST(Explorer, ReductionLosesNoOutcome) {
-  uint32_t seed = 1;
-  const auto random = [&seed](uint32_t n) {
-    seed = seed * 1664525 + 1013904223;
-    return (seed >> 16) % n;
-  };
   uint64_t reduced_schedules = 0, all_schedules = 0;
-  for (int program = 0; program < 100; ++program) {
-    SCOPED_TRACE(program);
+  for (uint32_t program = 50; program < 80; ++program) {
+    SCOPED_TRACE(testing::Message() << "seed " << program);
+    uint32_t seed = program * 2654435761u;
+    const auto random = [&seed](uint32_t n) {
+      seed = seed * 1664525 + 1013904223;
+      return (seed >> 16) % n;
+    };
     struct Action {
       uint32_t kind, x, value;
     };
@@ -443,7 +444,7 @@ TEST(Explorer, EndlessScheduleIsAFailure) {
   EXPECT_EQ(result.failure->what, "the schedule does not end");
 }
 
-// What lives on the stacks of schedules that are broken off is destroyed; LeakSanitizer has the word too.
+// What lives on the stacks of schedules that are broken off is destroyed. (LeakSanitizer sees it too.)
 TEST(Explorer, BrokenOffSchedulesUnwind) {
   int alive = 0;
   struct Counted {
@@ -453,20 +454,40 @@ TEST(Explorer, BrokenOffSchedulesUnwind) {
   };
   const Result result = Explore({}, [&alive](Execution& run) {
     Two* t = run.Make<Two>();
-    for (const char* name : {"a", "b", "c"}) {
-      run.Thread(name, [t, &alive] {
-        Counted counted(&alive);
-        const std::string text(100, 'x');
-        t->x.load(kRelaxed);
-        t->y.fetch_add(static_cast<int>(text.size()), kAcqRel);
-        t->x.fetch_add(1, kAcqRel);
-      });
-    }
+    const auto swap = [&alive](Atomic* from, Atomic* to) {
+      Counted counted(&alive);
+      const std::string text(100, 'x');
+      int zero = 0;
+      if (from->compare_exchange_strong(zero, static_cast<int>(text.size()), kAcqRel, kRelaxed)) to->fetch_add(1, kAcqRel);
+      from->load(kRelaxed);
+    };
+    run.Thread("a", [=] { swap(&t->x, &t->y); });
+    run.Thread("b", [=] { swap(&t->y, &t->x); });
+    run.Thread("c", [=] { swap(&t->x, &t->y); });
     run.Finally([&alive] { Check(alive == 0, "all ended"); });
   });
   EXPECT_TRUE(result.complete) << result.ToString();
-  EXPECT_GT(result.redundant, 0u);
+  EXPECT_GT(result.redundant, 0u) << "this program is meant to have some: " << result.ToString();
   EXPECT_EQ(alive, 0);
+}
+
+// The same for a schedule that fails with threads in the middle of things.
+TEST(Explorer, FailedSchedulesUnwind) {
+  int alive = 0;
+  const Result result = Explore({}, [&alive](Execution& run) {
+    auto* mutex = run.Make<ModelMutex>();
+    auto* event = run.Make<Event>();
+    const auto body = [=, &alive](bool waits) {
+      const std::string text(100, 'x');
+      std::lock_guard lock(*mutex);
+      ++alive;
+      if (waits) static_cast<void>(event->Wait());
+      Check(!text.empty() && alive < 2, "the second fails");
+    };
+    run.Thread("a", [=] { body(false); });
+    run.Thread("b", [=] { body(true); });
+  });
+  ASSERT_TRUE(result.failure.has_value());
 }
 
 TEST(Explorer, AMutantIsTheCodeWithOneAccessChanged) {

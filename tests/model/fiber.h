@@ -6,20 +6,14 @@
 #ifndef EVRING_TESTS_MODEL_FIBER_H_
 #define EVRING_TESTS_MODEL_FIBER_H_
 
-#include <cstddef>
 #include <functional>
-
-#include "kevent/sanitizer.h"
-
-#if !defined(__x86_64__)
-#include <ucontext.h>
-#endif
+#include <memory>
 
 namespace evring::model {
 
 class Fiber {
  public:
-  Fiber() = default;  // stands for the thread's own stack: it can be switched from and back to
+  Fiber();  // stands for the thread's own stack: it can be switched from and back to
   // `entry` runs on the new stack at the first switch to it, and never returns; nor does it throw.
   explicit Fiber(std::function<void()> entry);
   ~Fiber();
@@ -30,25 +24,8 @@ class Fiber {
   void SwitchFrom(Fiber* from);
 
  private:
-  static constexpr size_t kStackBytes = 256 * 1024;
-
-  static void Start(Fiber* self);
-
-  std::function<void()> entry_;
-  char* stack_ = nullptr;
-#if defined(__x86_64__)
-  void* stack_pointer_ = nullptr;
-#else
-  ucontext_t context_;
-#endif
-#ifdef EVRING_ASAN
-  void* fake_stack_ = nullptr;
-  const void* asan_bottom_ = nullptr;
-  size_t asan_size_ = 0;
-#endif
-#ifdef EVRING_TSAN
-  void* tsan_fiber_ = nullptr;
-#endif
+  struct State;  // looks different under each sanitizer; the explorer is compiled without
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace evring::model

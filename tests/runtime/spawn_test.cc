@@ -126,7 +126,8 @@ TEST_P(SpawnTest, TheStopOfWhoeverJoinsIsPassedOn) {
 
 Task<> CountUntilStopped(std::atomic<int>* started, std::atomic<int>* stopped) {
   ++*started;
-  if (absl::IsCancelled(co_await UntilStopped())) ++*stopped;
+  const absl::Status status = co_await UntilStopped();
+  if (absl::IsCancelled(status)) ++*stopped;
 }
 
 Task<> DropHandles(std::atomic<int>* started, std::atomic<int>* stopped) {

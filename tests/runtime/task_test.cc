@@ -286,6 +286,17 @@ Task<> SpawnMoved() {
   co_await std::move(handle);
 }
 
+#if EVRING_CHECK_FRAMES
+Task<> Misplaced() {
+  if (co_await One() == 1) co_return;
+}
+
+TEST(TaskDeathTest, AFrameThatTheCompilerMisplacesIsFound) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(Misplaced(), WithWorkers(1)), "name the result of a co_await");
+}
+#endif
+
 TEST(TaskDeathTest, ATaskThatWasMovedFromIsNotAwaited) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(RunOk(AwaitMoved(), WithWorkers(1)), "moved from cannot be awaited");

@@ -182,6 +182,7 @@ TEST(ParserSplit, MutatedRequestsGiveTheSameHoweverCut) {
       "HEAD /abc/def HTTP/1.1\r\nHost: a:1\r\nUser-Agent: b\r\nConnection: keep-alive\r\n\r\n",
       "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
       "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n",
+      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
       "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n\r\nPUT http://b/c HTTP/1.0\r\nContent-Length: 1\r\n\r\nx",
   };
   const unsigned seed = std::random_device()();

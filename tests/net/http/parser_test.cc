@@ -366,7 +366,10 @@ TEST_F(ParserTest, TheTargetLimitStrikesExactly) {
     EXPECT_EQ(StatusOf(method + " /1234 HTTP/1.1\r\nHost: x\r\n\r\n", limits_), 0);
     EXPECT_EQ(StatusOf(method + " /12345 HTTP/1.1\r\nHost: x\r\n\r\n", limits_), 414);
     EXPECT_EQ(StatusOf(method + " /1234567", limits_), 414);
+    EXPECT_EQ(StatusOf(method + " /1234\x01", limits_), 400);
+    EXPECT_EQ(StatusOf(method + " /12345\x01", limits_), 414) << "too long before it is bad";
   }
+  EXPECT_EQ(StatusOf("PRI /12345\x01", limits_), 414) << "also by a method that is not served";
 }
 
 TEST_F(ParserTest, TheHeadLimitStrikesExactly) {

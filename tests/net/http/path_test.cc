@@ -84,7 +84,7 @@ TEST(RelativeFilePath, NoPathLeadsOut) {
   std::mt19937 random(seed);
   const std::filesystem::path root = "/srv/root";
   int mapped = 0;
-  for (int i = 0; i < 200000; ++i) {
+  for (int i = 0; i < 30000; ++i) {
     std::string url = random() % 20 == 0 ? "" : "/";
     for (size_t parts = random() % 8; parts > 0; --parts) url += kParts[random() % std::size(kParts)];
     SCOPED_TRACE(testing::PrintToString(url));
@@ -103,7 +103,7 @@ TEST(RelativeFilePath, NoPathLeadsOut) {
     ASSERT_EQ(normal.string().compare(0, root.string().size(), root.string()), 0) << normal;
     ASSERT_EQ(normal, root / *path) << "nothing in it but plain segments";
   }
-  EXPECT_GT(mapped, 5000);
+  EXPECT_GT(mapped, 1000);
 }
 
 }  // namespace

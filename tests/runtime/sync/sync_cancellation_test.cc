@@ -6,10 +6,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <random>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -190,7 +193,8 @@ Task<void> StoppedWhenServed(const Operation* op) {
 TEST_P(SyncCancellation, AfterItWasServedItIsTooLate) { RunFor(1, StoppedWhenServed(&GetParam())); }
 
 Task<void> Record(Task<absl::Status> wait, int number, std::vector<int>* served) {
-  if ((co_await std::move(wait)).ok()) served->push_back(number);
+  const absl::Status status = co_await std::move(wait);
+  if (status.ok()) served->push_back(number);
 }
 
 // Three wait; the one at `place` is stopped. The others are served in their order.
@@ -240,9 +244,17 @@ Task<void> StopSoon(JoinHandle<absl::Status>* task, uint32_t spins) {
 struct Outcomes {
   int taken = 0;
   int cancelled = 0;
+
+  Task<void> Count(const Operation* op, Primitives* p, JoinHandle<absl::Status>* waiter, bool served) {
+    const absl::Status status = co_await std::move(*waiter);
+    EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status.ToString();
+    ++(status.ok() ? taken : cancelled);
+    ExpectTakenOnce(*op, p, served, status.ok());
+  }
 };
 
-Task<void> RaceOnce(const Operation* op, std::mt19937* random, Outcomes* outcomes) {
+// The waiter, who stops it and who serves it are tasks.
+Task<void> RaceOfTasks(const Operation* op, std::mt19937* random, Outcomes* outcomes) {
   Primitives p;
   JoinHandle<absl::Status> waiter = co_await Spawn(op->wait(&p));
   if ((*random)() % 2 == 0) co_await Yield();
@@ -251,30 +263,93 @@ Task<void> RaceOnce(const Operation* op, std::mt19937* random, Outcomes* outcome
   Spin((*random)() % 2000);
   const bool served = op->serve(&p);
   co_await std::move(stopper);
-  const absl::Status status = co_await std::move(waiter);
-  EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status.ToString();
-  ++(status.ok() ? outcomes->taken : outcomes->cancelled);
-  ExpectTakenOnce(*op, &p, served, status.ok());
+  co_await outcomes->Count(op, &p, &waiter, served);
 }
 
-Task<void> RaceOften(const Operation* op, uint32_t seed, int rounds, Outcomes* outcomes) {
-  std::mt19937 random(seed);
-  for (int i = 0; i < rounds && !::testing::Test::HasFailure(); ++i) co_await RaceOnce(op, &random, outcomes);
-}
-
-class SyncCancellationRace : public ::testing::TestWithParam<std::tuple<Operation, int>> {};
-
-TEST_P(SyncCancellationRace, WhatIsServedIsTakenOrStillThere) {
-  const auto& [op, workers] = GetParam();
-  constexpr uint32_t kSeed = 20060601;
-  SCOPED_TRACE(::testing::Message() << "seed " << kSeed);
-  Outcomes outcomes;
-  RunFor(workers, RaceOften(&op, kSeed, Scaled(4000), &outcomes));
-  std::printf("%d taken, %d cancelled\n", outcomes.taken, outcomes.cancelled);
-  if (workers > 1) {
-    EXPECT_GT(outcomes.taken, 0) << "this was no race";
-    EXPECT_GT(outcomes.cancelled, 0) << "this was no race";
+// A thread that is no worker and runs what it is given at once.
+class Rival {
+ public:
+  Rival() : thread_([this] { Loop(); }) {}
+  ~Rival() {
+    Begin(nullptr);
+    thread_.join();
   }
+  void Begin(std::function<void()> work) {
+    work_ = std::move(work);
+    busy_.store(true, std::memory_order_release);
+  }
+  bool busy() const { return busy_.load(std::memory_order_acquire); }
+
+ private:
+  void Loop() {
+    for (;;) {
+      for (int looks = 0; !busy(); ++looks) {
+        if (looks % 1000 == 999) std::this_thread::yield();
+      }
+      if (work_ == nullptr) return;
+      work_();
+      busy_.store(false, std::memory_order_release);
+    }
+  }
+
+  std::function<void()> work_;
+  std::atomic<bool> busy_{false};
+  std::thread thread_;
+};
+
+// The waiter begins to wait while another thread stops and serves it.
+Task<void> RaceOfThreads(const Operation* op, Rival* rival, std::mt19937* random, Outcomes* outcomes) {
+  Primitives p;
+  JoinHandle<absl::Status> waiter = co_await Spawn(op->wait(&p));
+  bool served = false;
+  const bool serve_first = (*random)() % 2 == 0;
+  const uint32_t before = (*random)() % 2000;
+  const uint32_t between = (*random)() % 500;
+  rival->Begin([&] {
+    Spin(before);
+    if (serve_first) served = op->serve(&p);
+    Spin(serve_first ? between : 0);
+    waiter.RequestStop();
+    Spin(serve_first ? 0 : between);
+    if (!serve_first) served = op->serve(&p);
+  });
+  while (rival->busy()) co_await Yield();
+  co_await outcomes->Count(op, &p, &waiter, served);
+}
+
+Task<void> RaceOften(const Operation* op, Rival* rival, uint32_t seed, int rounds, Outcomes* outcomes) {
+  std::mt19937 random(seed);
+  for (int i = 0; i < rounds && !::testing::Test::HasFailure(); ++i) {
+    if (rival != nullptr) {
+      co_await RaceOfThreads(op, rival, &random, outcomes);
+    } else {
+      co_await RaceOfTasks(op, &random, outcomes);
+    }
+  }
+}
+
+constexpr uint32_t kSeed = 20060601;
+
+class SyncCancellationRace : public ::testing::TestWithParam<std::tuple<Operation, int>> {
+ protected:
+  void Race(Rival* rival) {
+    const auto& [op, workers] = GetParam();
+    SCOPED_TRACE(::testing::Message() << "seed " << kSeed);
+    Outcomes outcomes;
+    RunFor(workers, RaceOften(&op, rival, kSeed, Scaled(4000), &outcomes));
+    std::printf("%d taken, %d cancelled\n", outcomes.taken, outcomes.cancelled);
+    if (workers > 1 || rival != nullptr) {
+      EXPECT_GT(outcomes.taken, 0) << "this was no race";
+      EXPECT_GT(outcomes.cancelled, 0) << "this was no race";
+    }
+  }
+};
+
+TEST_P(SyncCancellationRace, AmongTasksWhatIsServedIsTakenOrStillThere) { Race(nullptr); }
+
+TEST_P(SyncCancellationRace, AmongThreadsWhatIsServedIsTakenOrStillThere) {
+  Rival rival;
+  Race(&rival);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SyncCancellationRace,

@@ -1,0 +1,145 @@
+// rescue.cc: what a task that computes does to the connections beside it, with rescue and without.
+//
+//   bazel run -c opt //bench:rescue
+//
+// Two workers serve echo connections; on one of them a task computes for --burst at a time. A client, a plain thread,
+// sends one message at a time over the connections in turn and measures how long each answer takes. The same is done with
+// rescue switched off, in alternation, on fresh runtimes. Prints the latencies and, at the end, the ratio of the medians of
+// the rounds' 99th percentiles.
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "net/socket.h"
+#include "net/stream.h"
+#include "runtime/placement.h"
+#include "runtime/runtime.h"
+#include "runtime/sleep.h"
+
+ABSL_FLAG(int, connections, 16, "echo connections, spread over the two workers");
+ABSL_FLAG(int, rounds, 5, "rounds; each measures both settings once");
+ABSL_FLAG(absl::Duration, length, absl::Seconds(1), "how long one measurement takes");
+ABSL_FLAG(absl::Duration, burst, absl::Milliseconds(50), "how long the busy task computes before it lets others run");
+ABSL_FLAG(absl::Duration, pause, absl::Milliseconds(1), "between two messages of the client");
+
+namespace {
+
+using evring::Task;
+
+struct Latencies {
+  double p50_us = 0, p99_us = 0, max_us = 0;
+  size_t messages = 0;
+  uint64_t rescued_events = 0;
+};
+
+Task<> Echo(evring::net::Stream stream, int worker) {
+  co_await evring::ResumeOn(worker);
+  for (;;) {
+    auto received = co_await stream.Receive();
+    if (!received.ok() || received->empty()) co_return;
+    if (!(co_await stream.Write(received->data())).ok()) co_return;
+  }
+}
+
+Task<> Hog(absl::Duration burst, const std::atomic<bool>* stop) {
+  co_await evring::ResumeOn(0);
+  while (!stop->load(std::memory_order_relaxed)) {
+    const absl::Time end = absl::Now() + burst;
+    while (absl::Now() < end) {
+    }
+    co_await evring::Yield();
+  }
+}
+
+double Microseconds(absl::Duration d) { return absl::ToDoubleMicroseconds(d); }
+
+absl::StatusOr<Latencies> Measure(bool rescue) {
+  evring::RuntimeOptions options;
+  options.workers = 2;
+  if (!rescue) options.rescue_threshold = absl::InfiniteDuration();
+  auto runtime = evring::Runtime::Create(options);
+  if (!runtime.ok()) return runtime.status();
+
+  std::vector<evring::net::Socket> clients;
+  std::vector<evring::JoinHandle<>> tasks;
+  for (int i = 0; i < absl::GetFlag(FLAGS_connections); ++i) {
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return absl::InternalError("socketpair");
+    clients.emplace_back(fds[0]);
+    auto task = (*runtime)->Spawn(Echo(evring::net::Stream(evring::net::Socket(fds[1])), i % 2));
+    if (!task.ok()) return task.status();
+    tasks.push_back(*std::move(task));
+  }
+  absl::SleepFor(absl::Milliseconds(20));
+  std::atomic<bool> stop{false};
+  auto hog = (*runtime)->Spawn(Hog(absl::GetFlag(FLAGS_burst), &stop));
+  if (!hog.ok()) return hog.status();
+
+  std::vector<double> times;
+  const absl::Time end = absl::Now() + absl::GetFlag(FLAGS_length);
+  for (size_t next = 0; absl::Now() < end; next = (next + 1) % clients.size()) {
+    char message[64];
+    std::memset(message, 'x', sizeof(message));
+    const absl::Time start = absl::Now();
+    if (send(clients[next].fd(), message, sizeof(message), MSG_NOSIGNAL) != sizeof(message) ||
+        recv(clients[next].fd(), message, sizeof(message), MSG_WAITALL) != sizeof(message)) {
+      return absl::InternalError("a connection broke");
+    }
+    times.push_back(Microseconds(absl::Now() - start));
+    absl::SleepFor(absl::GetFlag(FLAGS_pause));
+  }
+  stop.store(true, std::memory_order_relaxed);
+  hog->Wait();
+  for (const auto& client : clients) shutdown(client.fd(), SHUT_RDWR);
+  for (auto& task : tasks) task.Wait();
+
+  std::sort(times.begin(), times.end());
+  Latencies result;
+  result.messages = times.size();
+  result.p50_us = times[times.size() / 2];
+  result.p99_us = times[times.size() * 99 / 100];
+  result.max_us = times.back();
+  result.rescued_events = (*runtime)->counters().rescued_events;
+  return result;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("Latency of connections beside a task that computes, with rescue and without.");
+  absl::ParseCommandLine(argc, argv);
+  std::printf("| round | rescue | messages | p50 us | p99 us | max us | rescued events |\n|---|---|---|---|---|---|---|\n");
+  std::vector<double> p99[2];
+  for (int round = 0; round < std::max(absl::GetFlag(FLAGS_rounds), 1); ++round) {
+    for (const bool rescue : {round % 2 == 0, round % 2 != 0}) {
+      auto result = Measure(rescue);
+      if (!result.ok()) return std::fprintf(stderr, "rescue: %s\n", result.status().ToString().c_str()), 1;
+      std::printf("| %d | %s | %zu | %.0f | %.0f | %.0f | %llu |\n", round, rescue ? "on" : "off", result->messages,
+                  result->p50_us, result->p99_us, result->max_us,
+                  static_cast<unsigned long long>(result->rescued_events));
+      p99[rescue].push_back(result->p99_us);
+    }
+  }
+  std::printf("\np99, off to on: %.1f\n", Median(p99[0]) / Median(p99[1]));
+  return 0;
+}

@@ -1,0 +1,297 @@
+// TaskGroup: joining, errors, stops, and memory that does not grow with the children that have ended.
+
+#include "runtime/task_group.h"
+
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "runtime/cancellation.h"
+#include "runtime/runtime.h"
+#include "runtime/sleep.h"
+#include "runtime/spawn.h"
+#include "runtime/timeout.h"
+#include "tests/runtime/runtime_test_util.h"
+
+namespace evring {
+namespace {
+
+using namespace evring::testing;
+
+class TaskGroupTest : public EveryWorkerCount {};
+INSTANTIATE_TEST_SUITE_P(Workers, TaskGroupTest, WorkerCounts());
+
+Task<> Count(std::atomic<int>* count) {
+  ++*count;
+  co_return;
+}
+Task<> CountLater(std::atomic<int>* count) {
+  co_await Yield();
+  static_cast<void>(co_await Sleep(absl::Microseconds(10)));
+  ++*count;
+}
+Task<absl::Status> Fail(std::string text) {
+  co_await Yield();
+  co_return absl::InternalError(text);
+}
+Task<absl::Status> Succeed() { co_return absl::OkStatus(); }
+Task<> Throw(int code) {
+  co_await Yield();
+  throw std::runtime_error(std::to_string(code));
+}
+Task<absl::Status> CountStop(std::atomic<int>* stopped) {
+  absl::Status status = co_await UntilStopped();
+  ++*stopped;
+  co_return status;
+}
+
+// --- Joining -----------------------------------------------------------------------------------------------------------
+
+Task<> JoinAll(int n) {
+  std::atomic<int> count{0};
+  TaskGroup group;
+  CO_ASSERT_OK(co_await group.Join());  // of none, at once
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < n; ++i) {
+      if (i % 2 == 0) {
+        co_await group.Spawn(Count(&count));
+      } else {
+        co_await group.Spawn(CountLater(&count));
+      }
+    }
+    CO_ASSERT_OK(co_await group.Join());
+    EXPECT_EQ(count, n * (round + 1));
+    EXPECT_EQ(group.running(), 0u);
+  }
+}
+
+TEST_P(TaskGroupTest, JoinWaitsForAllAndTheGroupCanBeUsedAgain) { RunOk(JoinAll(Scaled(5000)), options()); }
+
+// Children that end while the join begins.
+Task<> JoinRaces(int rounds) {
+  std::atomic<int> count{0};
+  for (int i = 0; i < rounds; ++i) {
+    TaskGroup group;
+    for (int k = 0; k < i % 4; ++k) co_await group.Spawn(Count(&count));
+    if (i % 3 == 0) co_await Yield();
+    count = 0;
+    CO_ASSERT_OK(co_await group.Join());
+  }
+}
+
+TEST_P(TaskGroupTest, TheEndOfTheLastChildRacesWithTheJoin) { RunOk(JoinRaces(Scaled(20'000)), options()); }
+
+Task<> SpawnSiblings(TaskGroup* group, int depth, std::atomic<int>* count) {
+  ++*count;
+  if (depth == 0) co_return;
+  co_await group->Spawn(SpawnSiblings(group, depth - 1, count));
+  co_await group->Spawn(SpawnSiblings(group, depth - 1, count));
+}
+
+Task<> Siblings() {
+  std::atomic<int> count{0};
+  TaskGroup group;
+  co_await group.Spawn(SpawnSiblings(&group, 10, &count));
+  CO_ASSERT_OK(co_await group.Join());
+  EXPECT_EQ(count, (1 << 11) - 1);
+}
+
+TEST_P(TaskGroupTest, ChildrenMaySpawnSiblingsWhileTheOwnerJoins) { RunOk(Siblings(), options()); }
+
+// --- Memory ------------------------------------------------------------------------------------------------------------
+
+Task<> HoldUntilEnd(Counted /*counted*/) { co_return; }
+
+Task<> ReleaseAtOnce(int n, std::atomic<int>* alive) {
+  TaskGroup group;
+  int alive_max = 0;
+  for (int i = 0; i < n; ++i) {
+    co_await group.Spawn(HoldUntilEnd(Counted(alive)));
+    co_await Yield();
+    alive_max = std::max(alive_max, alive->load());
+  }
+  EXPECT_LT(alive_max, 200);  // of those that wait for their turn on another worker
+  CO_ASSERT_OK(co_await group.Join());
+  EXPECT_EQ(*alive, 0);
+}
+
+TEST_P(TaskGroupTest, AChildThatHasEndedIsReleasedAtOnce) {
+  std::atomic<int> alive{0};
+  RunOk(ReleaseAtOnce(Scaled(50'000), &alive), options());
+}
+
+// --- Errors ------------------------------------------------------------------------------------------------------------
+
+Task<> FirstErrorStopsOthers() {
+  std::atomic<int> stopped{0};
+  TaskGroup group;
+  for (int i = 0; i < 100; ++i) co_await group.Spawn(CountStop(&stopped));
+  co_await group.Spawn(Succeed());
+  co_await group.Spawn(Fail("first"));
+  EXPECT_EQ(co_await group.Join(), absl::InternalError("first"));
+  EXPECT_EQ(stopped, 100);
+  EXPECT_FALSE(co_await StopRequested());  // the owner's other work is not touched
+
+  // As new: neither the stop nor the error is left.
+  std::atomic<int> count{0};
+  co_await group.Spawn(CountLater(&count));
+  CO_ASSERT_OK(co_await group.Join());
+  EXPECT_EQ(count, 1);
+}
+
+TEST_P(TaskGroupTest, TheFirstErrorStopsTheOthersAndIsTheAnswer) { RunOk(FirstErrorStopsOthers(), options()); }
+
+Task<> LateChildrenAreStopped() {
+  std::atomic<int> stopped{0};
+  TaskGroup group;
+  co_await group.Spawn(Fail("first"));
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return group.running() == 0; }));
+  co_await group.Spawn(CountStop(&stopped));
+  EXPECT_EQ(co_await group.Join(), absl::InternalError("first"));
+  EXPECT_EQ(stopped, 1);
+}
+
+TEST_P(TaskGroupTest, AChildThatIsSpawnedAfterTheErrorStartsStopped) { RunOk(LateChildrenAreStopped(), options()); }
+
+Task<> ErrorsLetOthersBe() {
+  std::atomic<int> count{0};
+  TaskGroup group(TaskGroup::OnError::kGoOn);
+  co_await group.Spawn(Fail("first"));
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return group.running() == 0; }));
+  for (int i = 0; i < 100; ++i) co_await group.Spawn(CountLater(&count));
+  co_await group.Spawn(Fail("second"));
+  EXPECT_EQ(co_await group.Join(), absl::InternalError("first"));
+  EXPECT_EQ(count, 100);
+}
+
+TEST_P(TaskGroupTest, WithGoOnTheOthersAreLetBe) { RunOk(ErrorsLetOthersBe(), options()); }
+
+Task<> ExceptionStopsOthers() {
+  std::atomic<int> stopped{0};
+  TaskGroup group;
+  for (int i = 0; i < 10; ++i) co_await group.Spawn(CountStop(&stopped));
+  co_await group.Spawn(Throw(1));
+  std::string what;
+  try {
+    static_cast<void>(co_await group.Join());
+  } catch (const std::runtime_error& error) {
+    what = error.what();
+  }
+  EXPECT_EQ(what, "1");
+  EXPECT_EQ(stopped, 10);
+  CO_ASSERT_OK(co_await group.Join());
+}
+
+TEST_P(TaskGroupTest, TheFirstExceptionIsRethrownAfterAllHaveEnded) { RunOk(ExceptionStopsOthers(), options()); }
+
+Task<> ManyFail(int n) {
+  TaskGroup group;
+  for (int i = 0; i < n; ++i) {
+    co_await group.Spawn(Fail("status"));
+    co_await group.Spawn(Throw(i));
+  }
+  bool failed = false;
+  try {
+    failed = !(co_await group.Join()).ok();
+  } catch (const std::runtime_error&) {
+    failed = true;
+  }
+  EXPECT_TRUE(failed);
+}
+
+TEST_P(TaskGroupTest, OfManyErrorsAtOnceOneIsKept) { RunOk(ManyFail(Scaled(500)), options()); }
+
+// --- Stops -------------------------------------------------------------------------------------------------------------
+
+Task<absl::Status> Owner(std::atomic<int>* started, std::atomic<int>* stopped, int n) {
+  TaskGroup group;
+  for (int i = 0; i < n; ++i) co_await group.Spawn(CountStop(stopped));
+  *started = n;
+  co_return co_await group.Join();
+}
+
+TEST_P(TaskGroupTest, AStopOfTheOwnerReachesTheChildrenAndTheJoinWaits) {
+  auto runtime = Runtime::Create(options());
+  ASSERT_TRUE(runtime.ok()) << runtime.status();
+  for (int i = 0; i < Scaled(200); ++i) {
+    std::atomic<int> started{0}, stopped{0};
+    auto owner = (*runtime)->Spawn(Owner(&started, &stopped, 20));
+    if (i % 2 == 0) {
+      ASSERT_TRUE(Eventually([&] { return started == 20; }));
+    }
+    owner->RequestStop();
+    EXPECT_TRUE(absl::IsCancelled(owner->Wait()));
+    EXPECT_EQ(stopped, 20);
+  }
+}
+
+Task<> StopGroup() {
+  std::atomic<int> stopped{0};
+  TaskGroup group;
+  group.RequestStop();  // before there is a child
+  co_await group.Spawn(CountStop(&stopped));
+  EXPECT_TRUE(absl::IsCancelled(co_await group.Join()));
+
+  for (int i = 0; i < 10; ++i) co_await group.Spawn(CountStop(&stopped));
+  EXPECT_EQ(group.running(), 10u);
+  group.RequestStop();
+  EXPECT_TRUE(absl::IsCancelled(co_await group.Join()));
+  EXPECT_EQ(stopped, 11);
+  EXPECT_FALSE(co_await StopRequested());
+}
+
+TEST_P(TaskGroupTest, AStopOfTheGroupReachesItsChildrenOnly) { RunOk(StopGroup(), options()); }
+
+Task<absl::Status> GroupInside(std::atomic<int>* stopped) {
+  TaskGroup group;
+  co_await group.Spawn(CountStop(stopped));
+  co_return co_await group.Join();
+}
+
+Task<> TimeoutOfGroup() {
+  std::atomic<int> stopped{0};
+  EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithTimeout(absl::Milliseconds(1), GroupInside(&stopped))));
+  EXPECT_EQ(stopped, 1);
+}
+
+TEST_P(TaskGroupTest, ATimeoutStopsAGroup) { RunOk(TimeoutOfGroup(), options()); }
+
+// A child that lets a task of its own go: the group ends without it, and it is stopped with the group's scope.
+Task<> LeaveBehind(std::atomic<int>* stopped, JoinHandle<absl::Status>* left) {
+  *left = co_await Spawn(CountStop(stopped));
+}
+
+Task<> GrandchildOutlivesGroup() {
+  std::atomic<int> stopped{0};
+  JoinHandle<absl::Status> left;
+  {
+    TaskGroup group;
+    co_await group.Spawn(LeaveBehind(&stopped, &left));
+    CO_ASSERT_OK(co_await group.Join());
+  }
+  EXPECT_EQ(stopped, 0);
+  (co_await internal::CurrentContextAwaiter())->RequestStop();
+  EXPECT_TRUE(absl::IsCancelled(co_await std::move(left)));
+}
+
+TEST_P(TaskGroupTest, TheStopOfTheOwnerGoesThroughAGroupThatIsGone) { RunOk(GrandchildOutlivesGroup(), options()); }
+
+// --- Misuse ------------------------------------------------------------------------------------------------------------
+
+Task<> NotJoined() {
+  TaskGroup group;
+  co_await group.Spawn(CountStop(nullptr));
+}
+
+TEST(TaskGroupDeathTest, AGroupIsJoinedBeforeItGoes) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(NotJoined(), WithWorkers(1)), "a group is joined before it is destroyed");
+}
+
+}  // namespace
+}  // namespace evring
