@@ -67,6 +67,10 @@ class Stream {
     return Awaitable<evring::internal::MultishotReceive::Operation, evring::internal::MultishotReceive*>(receiver());
   }
 
+  // Whether it is known already that the next Receive() gives no data: the end has come, or an error. Does not wait or
+  // look; false says nothing. By the task that receives.
+  bool AtEnd() const { return receiver_ != nullptr && receiver_->EndsNext(); }
+
   // Sends all of it. -> absl::Status
   auto Write(std::span<const std::byte> data) { return SendAll(socket_.fd(), data); }
   // The same for memory in up to IOV_MAX pieces. The array is borrowed too. -> absl::Status

@@ -100,6 +100,11 @@ void Multishot::OnCompletion(Kevent* kevent, const kevent::Event& event) {
   }
 }
 
+bool Multishot::EndsNext() {
+  std::lock_guard lock(lock_);
+  return !queue_.empty() && queue_.front().result <= 0;
+}
+
 bool Multishot::PopLocked(TakeWait* take) {
   if (queue_.empty()) return false;
   take->Fill(queue_.front());

@@ -38,6 +38,10 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
 
   int fd() const { return descriptor(); }
 
+  // Whether the next event has come, untaken, and is an ending: of the stream (0), or an error. False may change at any
+  // time; true only by taking it. On a worker, by the task that takes.
+  bool EndsNext();
+
   // An event that nobody has taken yet.
   struct Record {
     int32_t result;

@@ -119,6 +119,8 @@ void Scheduler::BeginDrain() {
   draining_.store(true, std::memory_order_release);
   // A message to each: one that is about to park finds it in its ring.
   for (const auto& worker : workers_) worker->ring_->Wake();
+  drain_announced_.store(true, std::memory_order_release);  // pairs with AwaitDrainAnnounced()
+  drain_announced_.notify_all();
 }
 
 }  // namespace evring

@@ -62,6 +62,9 @@ class Scheduler {
   // Whether the workers go on: until every task has ended after a stop.
   bool draining() const { return draining_.load(std::memory_order_acquire); }
 
+  // Until BeginDrain() has sent its messages: a ring stays open until then.
+  void AwaitDrainAnnounced() const { drain_announced_.wait(false, std::memory_order_acquire); }
+
   // --- For the runtime ------------------------------------------------------------------------------------------------
 
   // False once intake has stopped: the caller must not spawn. True counts the caller in until EndIntake().
@@ -94,6 +97,7 @@ class Scheduler {
   std::unique_ptr<BlockingPool> blocking_pool_;
   std::unique_ptr<Watchdog> watchdog_;  // nullptr: no rescue. Set before the workers run, kept until they have ended
   std::atomic<bool> draining_{false};
+  std::atomic<bool> drain_announced_{false};
   std::atomic<uint32_t> injecting_{0};  // threads inside Inject()
 
   std::mutex mutex_;

@@ -123,6 +123,7 @@ void Worker::Drain() {
     Poll();
     if (ring_->in_flight() != 0) ring_->Wait(ring_->state(), {.deadline_ns = NowNs() + 10'000'000});
   }
+  scheduler_->AwaitDrainAnnounced();
 }
 
 void Worker::Close() {
@@ -367,6 +368,7 @@ bool Worker::Help(Worker* victim) {
 // For the watchdog, about a worker that is stuck: whether another could run or deliver something of it.
 bool Worker::HasStealable(int64_t now_ns) {
   if (!queue_.EmptyApprox() || !lifo_.EmptyApprox() || mailbox_.full()) return true;
+  if (inbox_.load(std::memory_order_relaxed) != nullptr) return true;
   std::lock_guard lock(timers_lock_);
   return timers_.NextDeadline() <= now_ns;
 }

@@ -90,8 +90,7 @@ constexpr std::string_view TrimOws(std::string_view text) {
 }
 
 // Takes the next element off the front of a comma-separated list (RFC 9110 section 5.6.1), without the white space
-// around it; "" for an empty element. Call while the list is not empty. Commas inside quoted strings are not known
-// here.
+// around it; "" for an empty element. Call while the list is not empty. Quoted strings are not known here.
 constexpr std::string_view NextListElement(std::string_view* list) {
   const size_t comma = list->find(',');
   const std::string_view element = TrimOws(list->substr(0, comma));

@@ -1,5 +1,4 @@
-// method.h: the request methods that the parser knows. A method outside this list is answered 501 before a handler
-// runs.
+// method.h: the request methods that the parser knows. Any other is answered 501 before a handler runs.
 
 #ifndef EVRING_NET_HTTP_METHOD_H_
 #define EVRING_NET_HTTP_METHOD_H_

@@ -29,8 +29,7 @@ ParseResult NeedMore(size_t consumed) { return {ParseEvent::kNeedMore, consumed,
 
 }  // namespace
 
-// What llhttp calls from inside llhttp_execute. It reports a span in several adjacent pieces if the input was cut
-// there.
+// What llhttp calls from inside llhttp_execute. A span comes in several adjacent pieces if the input was cut in it.
 struct RequestParser::Callbacks {
   static RequestParser& Self(llhttp_t* llhttp) { return *static_cast<RequestParser*>(llhttp->data); }
 

@@ -85,8 +85,8 @@ class ResponseHead {
 };
 
 // A whole answer with a body at hand, in one go. `content_type` may be "" if there is no body. As for ResponseHead, the
-// body is left out where there must be none. Returns whether the connection lives on. CHECK: `content_type` is a field
-// value.
+// body is left out where there must be none. Returns whether the connection lives on.
+// CHECK: `content_type` is a field value.
 bool AppendResponse(StatusCode status, std::string_view content_type, std::string_view body, const Exchange& exchange,
                     const ServerStamp& stamp, std::string* out);
 

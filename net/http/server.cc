@@ -63,6 +63,7 @@ Task<absl::Status> Server::Serve(Listener* listener) {
   {
     std::lock_guard lock(mutex_);
     listener_ = nullptr;
+    if (open_ == 0) all_closed_.Set();
     drained = draining_.load(std::memory_order_relaxed);
   }
   if (drained && !absl::IsCancelled(status)) {
@@ -88,6 +89,10 @@ Task<absl::Status> Server::Accept(Listener* listener, TaskGroup* connections) {
     absl::StatusOr<Stream> stream = co_await listener->Accept();
     if (stream.ok()) {
       pause = absl::Milliseconds(5);
+      {
+        std::lock_guard lock(mutex_);
+        ++open_;
+      }
       accepted_.fetch_add(1, std::memory_order_relaxed);
       co_await connections->Spawn(RunConnection(*std::move(stream), next_worker));
       next_worker = (next_worker + 1) % WorkerCount();
@@ -111,7 +116,6 @@ Task<> Server::RunConnection(Stream stream, int worker) {
   bool shut;
   {
     std::lock_guard lock(mutex_);
-    ++open_;
     connection->next = first_connection_;
     if (first_connection_ != nullptr) first_connection_->previous = connection.get();
     first_connection_ = connection.get();
@@ -124,7 +128,7 @@ Task<> Server::RunConnection(Stream stream, int worker) {
     (connection->previous == nullptr ? first_connection_ : connection->previous->next) = connection->next;
     if (connection->next != nullptr) connection->next->previous = connection->previous;
     connection.reset();  // closed before it is no longer counted
-    if (--open_ == 0 && draining_.load(std::memory_order_relaxed)) all_closed_.Set();
+    if (--open_ == 0 && listener_ == nullptr) all_closed_.Set();
   }
 }
 
@@ -135,7 +139,6 @@ void Server::Drain() {
   if (draining_.exchange(true, std::memory_order_acq_rel)) return;
   if (listener_ != nullptr) listener_->Shutdown();
   for (ServerConnection* c = first_connection_; c != nullptr; c = c->next) c->ShutReceiving();
-  if (open_ == 0) all_closed_.Set();
 }
 
 int64_t Server::open_connections() const {

@@ -13,8 +13,8 @@
 // answered (400, 408, 413, 414, 417, 431, 501, 505) and the connection closed.
 //
 // Ending. Drain(): no more connections are accepted, idle ones are closed, and each request that has been received is
-// answered in full, the last of a connection with `Connection: close`; after drain_timeout the rest is cut off. A stop
-// of the serving task: everything ends at once.
+// answered in full, the last of a connection with `Connection: close` where it is known to be the last; after
+// drain_timeout the rest is cut off. A stop of the serving task: everything ends at once.
 //
 // Threads: Serve() runs on the workers of one runtime; Drain() and stats() may be called from any thread.
 
@@ -109,8 +109,8 @@ class Server {
   mutable std::mutex mutex_;
   Listener* listener_ = nullptr;                  // these under mutex_; while it accepts
   ServerConnection* first_connection_ = nullptr;  // linked both ways
-  int64_t open_ = 0;
-  Event all_closed_;  // while draining: no connection is left
+  int64_t open_ = 0;                              // from accepted to closed
+  Event all_closed_;                              // none is left, and none will come
 
   std::atomic<uint64_t> accepted_{0}, requests_{0}, refused_{0}, handler_errors_{0}, accept_errors_{0};
 };

@@ -28,8 +28,7 @@ class ServerStamp {
     }
   }
 
-  // "Server: evring\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n". Views hold until SetTime is called with another
-  // second.
+  // "Server: evring\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n". Views hold until the next SetTime.
   std::string_view lines() const { return lines_; }
   std::string_view date() const { return std::string_view(lines_).substr(date_offset_, kHttpDateBytes); }
 

@@ -57,7 +57,7 @@ TEST_P(RingWait, ReturnsAtOnceIfTheStateHasMoved) {
   ring_->Enter();
   EXPECT_NE(ring_->state(), seen);
   const uint64_t enters = ring_->counters().enters;
-  EXPECT_EQ(ring_->Wait(seen, Patiently()), WaitResult::kStateMoved);
+  ASSERT_EQ(ring_->Wait(seen, Patiently()), WaitResult::kStateMoved);
   EXPECT_EQ(ring_->counters().enters, enters) << "no system call";
   ConsumeAll(ring_.get());
   // Consumed or not: it has moved since.

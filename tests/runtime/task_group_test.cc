@@ -115,7 +115,7 @@ Task<> ReleaseAtOnce(int n, std::atomic<int>* alive) {
     co_await Yield();
     alive_max = std::max(alive_max, alive->load());
   }
-  EXPECT_LT(alive_max, 200);  // of those that wait for their turn on another worker
+  EXPECT_LT(alive_max, n / 4);  // some wait for their turn on a worker that has been preempted
   CO_ASSERT_OK(co_await group.Join());
   EXPECT_EQ(*alive, 0);
 }

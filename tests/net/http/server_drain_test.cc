@@ -93,15 +93,18 @@ TEST_P(DrainTest, UnderLoadEachAcceptedRequestIsAnswered) { DrainUnderLoad(GetPa
 
 TEST_P(DrainTest, UnderPipelinedLoadEachAcceptedRequestIsAnswered) { DrainUnderLoad(GetParam(), 16); }
 
-// More requests in one go than a receive buffer holds, all in the socket when the drain begins.
+// More requests in one go than a receive buffer holds, all in the socket when the drain begins. Requests end where buffers
+// end: a server that holds no further byte must not take that for the end of the pipeline.
 TEST_P(DrainTest, ALongPipelineIsAnsweredToItsEnd) {
   constexpr int kRequests = 400;
+  const std::string padding(64 - Get("/fast", "X: \r\n").size(), 'x');
+  const std::string request = Get("/fast", "X: " + padding + "\r\n");
+  ASSERT_EQ(4096 % request.size(), 0u);
   ServerUnderTest server(GetParam(), ServerOptions(), &AnswerSlowly);
   TestClient client(server.port());
   ASSERT_TRUE(client.Ask(Get("/fast")).has_value());
-  std::string requests;
-  for (int i = 0; i < kRequests; ++i) requests += Get(i % 40 == 0 ? "/slow" : "/fast", "X-Padding: 0123456789\r\n");
-  ASSERT_GT(requests.size(), 4 * 4096u);
+  std::string requests = Get("/slow", "X: " + padding + "\r\n");  // the drain begins while it is handled
+  for (int i = 1; i < kRequests; ++i) requests += request;
   ASSERT_TRUE(client.Send(requests));
   server.server().Drain();
   for (int i = 0; i < kRequests; ++i) {
@@ -111,6 +114,21 @@ TEST_P(DrainTest, ALongPipelineIsAnsweredToItsEnd) {
   }
   EXPECT_TRUE(client.AtEnd());
   EXPECT_TRUE(server.Ended().ok());
+}
+
+// The connection is in the state between accept and its first receive when the drain begins.
+TEST_P(DrainTest, ARequestOnAConnectionThatWasJustAcceptedIsAnswered) {
+  for (int repeat = 0; repeat < Scaled(200); ++repeat) {
+    ServerUnderTest server(GetParam(), ServerOptions(), &AnswerAtOnce);
+    TestClient client(server.port());
+    ASSERT_TRUE(client.Send(Get("/")));
+    while (server.server().stats().connections_accepted == 0) {
+    }
+    server.server().Drain();
+    ASSERT_TRUE(client.ReadResponse().has_value()) << "repeat " << repeat;
+    client.Close();
+    EXPECT_TRUE(server.Ended().ok());
+  }
 }
 
 // An answer to a request that waits in its handler says that it is the last.
@@ -223,19 +241,30 @@ TEST_P(DrainTest, DrainOfADrainedServerDoesNothing) {
 // --- Out of descriptors
 // ------------------------------------------------------------------------------------------------
 
+// The kernel looks at the limit when an accept is armed: one of these comes before the server.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t descriptors_max) {
+    EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
+    rlimit low = before_;
+    low.rlim_cur = descriptors_max;
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  }
+  ~FewDescriptors() { EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_;
+};
+
 // All descriptors that the process may have are taken: connections wait, those that are open are served on, and the
 // server does not spin. When there are descriptors again, the waiting ones are served.
 TEST_P(DrainTest, OutOfDescriptorsBacksOffAndRecovers) {
+  const FewDescriptors few(64);
   ServerUnderTest server(GetParam(), ServerOptions(), &AnswerAtOnce);
   TestClient open(server.port());
   ASSERT_TRUE(open.Ask(Get("/")).has_value());
   const int spare = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   ASSERT_GE(spare, 0);
-  rlimit before;
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  rlimit low = before;
-  low.rlim_cur = 64;
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
   std::vector<int> taken;
   for (int fd; (fd = fcntl(spare, F_DUPFD_CLOEXEC, 0)) >= 0;) taken.push_back(fd);
   ASSERT_FALSE(taken.empty());
@@ -254,7 +283,6 @@ TEST_P(DrainTest, OutOfDescriptorsBacksOffAndRecovers) {
   for (const int fd : taken) close(fd);
   close(spare);
   const auto response = waiting->Ask(Get("/"));
-  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   ASSERT_TRUE(response.has_value());
   EXPECT_EQ(response->status, 200);
   waiting->Close();
