@@ -149,9 +149,20 @@ unsigned Ring::CopyOut(RawCompletion* out, unsigned max) {
     tail_shown = sealed_tail_;
     io_uring_smp_store_release(ring_.sq.ktail, tail_shown);
   }
-  const unsigned to_submit = tail_shown - io_uring_smp_load_acquire(ring_.sq.khead);
-  const int rc = kernel_->Enter(&ring_, features_, to_submit, 0, IORING_ENTER_GETEVENTS, WaitArgs());
-  EVRING_CHECK(rc != -EBADR, "the kernel had no memory to keep an overflowing completion: events are lost");
+  // One enter runs about twenty of what the kernel has deferred, or brings in one ring-full of an overflow; the flags say
+  // that there is more. The bound is for a source that never runs dry.
+  unsigned n = 0;
+  for (int enters = 0; enters < kCopyOutEntersMax; ++enters) {
+    const unsigned to_submit = tail_shown - io_uring_smp_load_acquire(ring_.sq.khead);
+    const int rc = kernel_->Enter(&ring_, features_, to_submit, 0, IORING_ENTER_GETEVENTS, WaitArgs());
+    EVRING_CHECK(rc != -EBADR, "the kernel had no memory to keep an overflowing completion: events are lost");
+    n += CopyReady(out + n, max - n);
+    if (n == max || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) == 0) break;
+  }
+  return n;
+}
+
+unsigned Ring::CopyReady(RawCompletion* out, unsigned max) {
   const unsigned head = *ring_.cq.khead;
   const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
   unsigned n = 0;

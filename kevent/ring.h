@@ -166,6 +166,8 @@ class Ring {
  private:
   friend class BufferRing;
 
+  static constexpr int kCopyOutEntersMax = 64;
+
   explicit Ring(Kernel* kernel) : kernel_(kernel) {}
 
   // Hands what was prepared to the kernel's view of the ring; how many entries that is in all.
@@ -173,6 +175,8 @@ class Ring {
   int EnterKernel(unsigned min_complete, const WaitArgs& wait);
   bool MakeRoom();
   void Internal(uint64_t user_data, int32_t result);
+  // The part of CopyOut() that copies what is in the ring.
+  unsigned CopyReady(RawCompletion* out, unsigned max);
   void ArmEventFd();
 
   io_uring ring_ = {};

@@ -27,7 +27,7 @@ int ParseCpuMax(absl::string_view text) {
   long quota = 0, period = 0;
   if (words.size() != 2 || !absl::SimpleAtoi(words[0], &quota) || !absl::SimpleAtoi(words[1], &period)) return 0;
   if (quota <= 0 || period <= 0) return 0;
-  return static_cast<int>(std::min<long>((quota + period - 1) / period, 1 << 20));
+  return static_cast<int>(std::min<long>(quota / period + (quota % period != 0 ? 1 : 0), 1 << 20));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 //
 //   N. A task became stealable (NotifyOne, NotifyOneFrom). The push itself comes before.
 //      N1  add 1 to the line of the pusher: a word of its own for each worker, one for all other threads
-//      N2  somebody is counted as searching: done, that one finds the task or P3 does
+//      N2  somebody is counted as searching: done, that one finds the task, or P3 does (N4 would say so too, for more)
 //      N3  nobody is parked: done
 //      N4  searching_ from 0 to 1, on behalf of whom we choose. It is not 0: done, as N2
 //      N5  take one bit out of the masks: that worker is chosen. The caller sends the message
@@ -18,47 +18,52 @@
 //   S. A worker without tasks starts to search (TryBeginSearch): count up, unless half of the workers are counted.
 //   F. A searcher has found tasks (EndSearchFound).
 //      F1  count down. Others are left, or nobody is parked: done
-//      F2  read and write every line, then look at all queues; if there is more, go to N2. So a single wake becomes as many
-//          as there is work for, one after the other
+//      F2  read and write every line, then look at all queues; if there is more, go to N2. So a single wake becomes as
+//          many as there is work for, one after the other
 //   P. A worker has nothing to do (Park).
 //      P1  set the own bit
 //      P2  count down, if it was searching. Others are left: sleep
 //      P3  nobody is left: read and write every line, then look at all queues once more before sleeping
-//      P4  there is something (SearchOn): count up, even beyond half of the workers, and take the own bit out; it is gone,
-//          the worker is chosen, so do not count twice. (If it could be refused here, because of the count of an N that is about
-//          to find it gone, the two could keep each other from the task for as long as they stay in step.)
-//   U. A worker has left the ring (Unpark): take the own bit out. It is gone: the worker is chosen, and counted as searching.
-//   M. Something was put into the inbox of one worker, which only that one looks at (IsParked): read and write its mask. Either
-//      this sees the bit, and the caller sends the message, or P1 comes later, and the worker's look at its inbox between
-//      P1 and sleep sees what was put there. The bit stays.
+//      P4  there is something (SearchOn): count up, even beyond half of the workers, and take the own bit out; it is
+//          gone, the worker is chosen, so do not count twice. (If it could be refused here, because of the count of an
+//          N that is about to find it gone, the two could keep each other from the task for as long as they stay in
+//          step.)
+//   U. A worker has left the ring (Unpark): take the own bit out. It is gone: the worker is chosen, and counted as
+//      searching.
+//   M. Something was put into the inbox of one worker, which only that one looks at (IsParked): read and write its
+//      mask. Either this sees the bit, and the caller sends the message, or P1 comes later, and the worker's look at
+//      its inbox between P1 and sleep sees what was put there. The bit stays.
 //
-// Why no task is lost: a worker sleeps, nobody searches or is chosen, a task was pushed, and it lies there. We show that
-// this cannot last. Let L be the pusher's N1; let D be P2 of the sleeper Z; let E be the first change of searching_, not
-// before D, that leaves 0. There is one, since nobody searches. All changes of searching_ are read-modify-writes in one
-// order, so whoever made E has seen Z's bit, which was set before D (P2 releases and acquires).
-//   E was made by P2 of some worker Y (Z itself, mostly). Then Y went through P3. If Y wrote the pusher's line after L, then
-//     Y's look at the queues has seen the task. If before, then L has acquired from Y, so the pusher's N2 and N3 came after E
-//     and after Z's bit: it cannot have stopped at N3, nor at N2 because of a search that ended with E or earlier. A later
-//     search ends in a later E, and the argument is made with that one.
-//   E was made by F1 of Y, which has seen Z's bit and goes on to F2: as for P3, it finds the task, or the pusher did not stop.
-//   E was made by N6. Then N3 follows and sees Z's bit.
-//   Where N does not stop somebody is chosen, or N stops at a search that ends in a later E. A chosen one that finds nothing
-//     is the last to leave, at P2, or leaves another searcher behind.
-// A task that nobody was woken for at N3 because nobody was parked is found by the same argument by the first who parks.
-// So it rests on two pairs of read-modify-writes: N1 and P3 (or F2) on a line (one of the two sees the other: this is where
-// "push, then look for sleepers" meets "declare asleep, then look at the queues"), and the chain on searching_.
-// N2 and N3 themselves are plain loads. That is why the lines exist: a push costs an uncontended add on a word that the worker
-// has in its cache, and reads of two words that change only when somebody parks or wakes; with one word for all, each
-// push of each worker would fight for it. A plain load without N1 loses wake-ups: the push may still sit in the store buffer.
+// Why no task is lost. Suppose a worker sleeps, nobody searches or is chosen, and a pushed task lies there. Let L be
+// the pusher's N1, D the P2 of the sleeper Z, and E the first change of searching_, not before D, that leaves 0 (there
+// is one, since nobody searches). All changes of searching_ are read-modify-writes, in one order, and P2 releases and
+// acquires: whoever made E has seen Z's bit, which was set before D.
+//   - P2 of some Y made E (Z itself, mostly). Y went through P3. If it wrote the pusher's line after L, its look at the
+//     queues has seen the task. If before, L has acquired from Y, so the pusher's N2 and N3 came after E and after Z's
+//     bit: it cannot have stopped at N3, nor at N2 for a search that ended with E or earlier. A later search ends in a
+//     later E, with which the argument is made again.
+//   - F1 of some Y made E. Y has seen Z's bit and goes on to F2: as P3, that finds the task, or the pusher did not
+//     stop.
+//   - N6 made E. Then N3 follows, and sees Z's bit.
+// Where N does not stop, somebody is chosen; if that one finds nothing, it is the last to leave, at P2, or leaves
+// another searcher behind. A push that stopped at N3 because nobody was parked is found in the same way by the first
+// who parks.
 //
-// Why at most one wake a task: every wake goes through N4, which only one at a time can pass, and each passage is a push's or
-// F2's own. Nobody passes while a worker searches or is chosen.
+// So it rests on two things: a pair of read-modify-writes of one word, N1 and P3 (or F2) on a line, of which one sees
+// the other (this is where "push, then look for sleepers" meets "declare asleep, then look at the queues"), and the
+// chain of changes of searching_. N2 and N3 are plain loads; without N1 they would lose wake-ups, for the push might
+// still sit in the store buffer. The lines exist so that N1 is an add to a word that the pusher has in its cache to
+// itself, and the rest of a push reads two words that change only when somebody parks or wakes. With one word for all,
+// each push of each worker would fight for it.
 //
-// Shutdown: the caller sets its flag, then WakeAll reads and writes every mask (W1) and wakes whom it finds there. A worker
-// that parks later has seen at P1 what W1 published: it looks at the flag between Park and sleep, always.
+// Why at most one wake a task: every wake goes through N4, which only one at a time can pass, and each passage is a
+// push's or F2's own. Nobody passes while a worker searches or is chosen.
 //
-// Bound: kWorkersMax workers, for N3 reads and P3 writes a word per 64 or per one of them. Chosen is the parked worker with
-// the lowest index: the same few do the work of a light load and the others stay asleep.
+// Shutdown: the caller sets its flag, then WakeAll reads and writes every mask (W1) and wakes whom it finds there. A
+// worker that parks later has seen at P1 what W1 published: it looks at the flag between Park and sleep, always.
+//
+// Bound: kWorkersMax workers, for N3 reads and P3 writes a word per 64 or per one of them. Chosen is the parked worker
+// with the lowest index: the same few do the work of a light load and the others stay asleep.
 // Checked by: tests/model/idle_model_test.cc, which also removes or weakens each access in turn.
 
 #ifndef EVRING_RUNTIME_IDLE_H_
@@ -75,11 +80,11 @@
 namespace evring {
 
 struct IdleCounters {
-  uint64_t notifies = 0;    // tasks or batches announced
-  uint64_t wakes = 0;       // workers chosen, WakeAll's included
-  uint64_t hand_ons = 0;    // last searchers that found work while others were parked
-  uint64_t looks = 0;       // last searchers that parked, and looked once more
-  uint64_t withdrawn = 0;   // N6: parked workers were about but woke by themselves
+  uint64_t notifies = 0;   // tasks or batches announced
+  uint64_t wakes = 0;      // workers chosen, WakeAll's included
+  uint64_t hand_ons = 0;   // last searchers that found work while others were parked
+  uint64_t looks = 0;      // last searchers that parked, and looked once more
+  uint64_t withdrawn = 0;  // N6: parked workers were about but woke by themselves
 };
 
 // Fewer workers to a mask are for tests, which get several masks that way.
@@ -96,10 +101,10 @@ class Idle {
     lines_ = std::make_unique<Line[]>(workers_ + 1);
   }
 
-  // --- Any thread ------------------------------------------------------------------------------------------------------
+  // --- Any thread ----------------------------------------------------------------------------------------------------
 
-  // The calling thread has made a task, or a batch, visible to others. Returns the parked worker that the caller now sends
-  // the wake message to, or -1: none is needed. The chosen worker is counted as searching.
+  // The calling thread has made a task, or a batch, visible to others. Returns the parked worker that the caller now
+  // sends the wake message to, or -1: none is needed. The chosen worker is counted as searching.
   [[nodiscard]] int NotifyOne() { return NotifyFrom(workers_); }
 
   // For shutdown: `wake(int worker)` for every parked worker, chosen as by NotifyOne. What the caller wrote before is
@@ -107,7 +112,8 @@ class Idle {
   template <class Wake>
   void WakeAll(Wake&& wake) {
     for (int i = 0; i < Masks(); ++i) {
-      uint64_t parked = masks_[i].fetch_or(0, std::memory_order_release);  // W1 publishes the caller's flag; pairs with P1
+      // W1 publishes the caller's flag; pairs with P1.
+      uint64_t parked = masks_[i].fetch_or(0, std::memory_order_release);
       for (; parked != 0; parked &= parked - 1) {
         searching_.fetch_add(1, std::memory_order_relaxed);  // N4 and N5 for a given worker
         if (TakeBit(i, parked & -parked)) {
@@ -120,11 +126,13 @@ class Idle {
     }
   }
 
-  // The calling thread has put something into the inbox of `worker`. True: that one sleeps, or is about to without having
-  // seen it, and the caller wakes it. It leaves the ring as it would for a completion.
+  // The calling thread has put something into the inbox of `worker`. True: that one sleeps, or is about to without
+  // having seen it, and the caller wakes it. It leaves the ring as it would for a completion.
   [[nodiscard]] bool IsParked(int worker) {
-    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(0, std::memory_order_release);  // M; pairs with P1
-    return (parked & Bit(worker)) != 0;
+    const uint64_t bit = Bit(worker);
+    // M publishes what was put; pairs with P1.
+    const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(0, std::memory_order_release);
+    return (parked & bit) != 0;
   }
 
   // Workers that search or are chosen, a little old.
@@ -140,10 +148,13 @@ class Idle {
     return c;
   }
 
-  // --- A worker, about itself --------------------------------------------------------------------------------------------
+  // --- A worker, about itself ----------------------------------------------------------------------------------------
 
   // NotifyOne for a thread that is worker `worker`: does not share the line that it writes.
-  [[nodiscard]] int NotifyOneFrom(int worker) { return NotifyFrom(worker); }
+  [[nodiscard]] int NotifyOneFrom(int worker) {
+    EVRING_CHECK(worker >= 0 && worker < workers_, "no such worker");
+    return NotifyFrom(worker);
+  }
 
   // False: half of the workers search already; park without.
   [[nodiscard]] bool TryBeginSearch() {
@@ -156,9 +167,10 @@ class Idle {
     return true;
   }
 
-  // The calling worker, which was searching or chosen, has tasks to run and is searching no longer. What it found beyond the
-  // first is where others can steal it. True: it was the last searcher, and others are parked: if there is a task in any
-  // queue, its own included, it calls NotifyOneFrom(). (It may do so without looking: that costs a wake for nothing.)
+  // The calling worker, which was searching or chosen, has tasks to run and is searching no longer. What it found
+  // beyond the first is where others can steal it. True: it was the last searcher, and others are parked: if there is a
+  // task in any queue, its own included, it calls NotifyOneFrom(). (It may do so without looking: that costs a wake for
+  // nothing.)
   [[nodiscard]] bool EndSearchFound() {
     // F1 sees the bits of those who left earlier; pairs with P2.
     const int32_t before = searching_.fetch_sub(1, std::memory_order_acquire);
@@ -169,16 +181,17 @@ class Idle {
     return true;
   }
 
-  // The calling worker is parked from here on, and searching no longer if it `was_searching`. Before it sleeps it looks at
-  // the shutdown flag, its inbox, and, if this returns true, at all queues. A task that it sees there leads to SearchOn(),
-  // anything else to Unpark().
+  // The calling worker is parked from here on, and searching no longer if it `was_searching`. Before it sleeps it looks
+  // at the shutdown flag, its inbox, and, if this returns true, at all queues. A task that it sees there leads to
+  // SearchOn(), anything else to Unpark().
   [[nodiscard]] bool Park(int worker, bool was_searching) {
     const uint64_t bit = Bit(worker);
     const int32_t mine = was_searching ? 1 : 0;
     // P1 sees the shutdown flag and the inbox; pairs with W1 and M.
     const uint64_t parked = masks_[worker / kWorkersPerMask].fetch_or(bit, std::memory_order_acquire);
     EVRING_CHECK((parked & bit) == 0, "a worker parks after it was unparked");
-    // P2 publishes the bit to those who leave later, and sees the bits of those who left earlier; pairs with P2, F1, N6.
+    // P2 publishes the bit to those who leave later, and sees the bits of those who left earlier; pairs with P2, F1,
+    // N6.
     const int32_t before = searching_.fetch_sub(mine, std::memory_order_acq_rel);
     EVRING_CHECK(before >= mine, "only a searcher stops searching");
     if (before != mine) return false;
@@ -195,8 +208,8 @@ class Idle {
     }
   }
 
-  // The calling worker has left its ring, for whatever reason, or does not go to sleep after all. True: it is busy again.
-  // False: it was chosen; it is searching now, and the wake message is, or will be, in its ring.
+  // The calling worker has left its ring, for whatever reason, or does not go to sleep after all. True: it is busy
+  // again. False: it was chosen; it is searching now, and the wake message is, or will be, in its ring.
   [[nodiscard]] bool Unpark(int worker) {
     const uint64_t bit = Bit(worker);
     // U comes after the N4 of who has chosen us; pairs with N5.
@@ -226,7 +239,8 @@ class Idle {
   }
 
   int NotifyFrom(int line) {
-    lines_[line].notifies.fetch_add(1, std::memory_order_acq_rel);  // N1 publishes the push, sees the bits; pairs with P3
+    // N1 publishes the push, sees the end of searches and the bits; pairs with P3 and F2.
+    lines_[line].notifies.fetch_add(1, std::memory_order_acq_rel);
     if (searching_.load(std::memory_order_relaxed) != 0) return -1;  // N2, after N1
     return Choose();
   }
@@ -269,8 +283,8 @@ class Idle {
   }
 
   const int workers_;
-  std::unique_ptr<Line[]> lines_;               // one per worker, then one for all other threads
-  std::unique_ptr<Atomic<uint64_t>[]> masks_;   // bit w % kWorkersPerMask of masks_[w / kWorkersPerMask]: w is parked
+  std::unique_ptr<Line[]> lines_;              // one per worker, then one for all other threads
+  std::unique_ptr<Atomic<uint64_t>[]> masks_;  // bit w % kWorkersPerMask of masks_[w / kWorkersPerMask]: w is parked
   alignas(kCacheLine) Atomic<int32_t> searching_{0};
   alignas(kCacheLine) std::atomic<uint64_t> wakes_{0};  // counters are no part of the protocol
   std::atomic<uint64_t> hand_ons_{0};

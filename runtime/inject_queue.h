@@ -1,9 +1,9 @@
-// inject_queue.h: ready tasks that belong to no worker: spawned or woken by foreign threads, or moved out of a full run queue.
-// Any thread pushes, workers pop. Unbounded, first in, first out, linked through the tasks themselves.
+// inject_queue.h: ready tasks that belong to no worker: spawned or woken by foreign threads, or moved out of a full run
+// queue. Any thread pushes, workers pop. Unbounded, first in, first out, linked through the tasks themselves.
 //
 // A lock is right here: pushes come from outside or in batches of half a run queue, pops take batches. What is
-// looked at all the time, whether anything is there, is a relaxed counter; whoever must not miss a task (a worker on its way
-// to sleep) has an edge from the push through idle.h.
+// looked at all the time, whether anything is there, is a relaxed counter; whoever must not miss a task (a worker on
+// its way to sleep) has an edge from the push through idle.h.
 // Checked by: tests/runtime/inject_queue_test.cc, and in the wake protocol by tests/model/idle_model_test.cc.
 
 #ifndef EVRING_RUNTIME_INJECT_QUEUE_H_
@@ -17,8 +17,8 @@
 
 namespace evring {
 
-// T has a public member `T* queue_next`, which belongs to the queue while the task is in it. Tasks are borrowed: one that is
-// in the queue lives until it is popped.
+// T has a public member `T* queue_next`, which belongs to the queue while the task is in it. Tasks are borrowed: one
+// that is in the queue lives until it is popped.
 template <class T, class Atomics = StdAtomics>
 class InjectQueue {
  public:
@@ -26,7 +26,7 @@ class InjectQueue {
   InjectQueue(const InjectQueue&) = delete;
   InjectQueue& operator=(const InjectQueue&) = delete;
 
-  // --- Any thread ------------------------------------------------------------------------------------------------------
+  // --- Any thread ----------------------------------------------------------------------------------------------------
 
   void Push(T* t) {
     t->queue_next = nullptr;
@@ -59,7 +59,7 @@ class InjectQueue {
       out[n]->queue_next = nullptr;
     }
     if (first_ == nullptr) last_ = nullptr;
-    size_.store(size_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed);  // a hint; written under the lock
+    AddToSize(-n);
     return n;
   }
 
@@ -72,8 +72,11 @@ class InjectQueue {
     std::lock_guard lock(mutex_);
     (last_ == nullptr ? first_ : last_->queue_next) = first;
     last_ = last;
-    size_.store(size_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);  // a hint; written under the lock
+    AddToSize(n);
   }
+
+  // Under the lock; read without, as a hint.
+  void AddToSize(size_t n) { size_.store(size_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
 
   typename Atomics::Mutex mutex_;
   T* first_ = nullptr;  // under mutex_, as are last_ and the links

@@ -1,5 +1,5 @@
-// lifo_slot.h: the place of one task that its worker runs next, before those in its queue: a task that was just made ready
-// by the running one finds its data in the cache. How often in a row is for the worker to limit.
+// lifo_slot.h: the place of one task that its worker runs next, before those in its queue: a task that was just made
+// ready by the running one finds its data in the cache. How often in a row is for the worker to limit.
 //
 // Only the owner fills the slot, anybody may empty it, so what the owner sees empty stays empty.
 // Checked by: tests/model/lifo_slot_model_test.cc.
@@ -38,7 +38,7 @@ class LifoSlot {
 
   // Any other worker. Takes the task out, or nullptr.
   T* Steal() {
-    if (slot_.load(std::memory_order_relaxed) == nullptr) return nullptr;  // a hint: do not take the cache line for nothing
+    if (slot_.load(std::memory_order_relaxed) == nullptr) return nullptr;  // a hint: no write for nothing
     return slot_.exchange(nullptr, std::memory_order_acquire);             // L3 sees *t; pairs with L1 and L2
   }
 

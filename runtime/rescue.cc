@@ -104,11 +104,10 @@ void Watchdog::Run() {
     Nap(threshold_ns);
     quiet = Look() ? 0 : quiet + 1;
     if (quiet < kQuietLooksBeforeSleep) continue;
-    // All asleep, it seems. Say so, then look once more a threshold later: a worker that left its ring before it could
-    // see the word has moved its epoch by then.
+    // All asleep, it seems. Say so, then look who is parked: a worker has left its ring before that look, which then sees it
+    // awake, or leaves it later and sees the word. (That its epoch stands still says nothing: it may be on its way to a task.)
     asleep_.store(kAsleep, std::memory_order_seq_cst);
-    Nap(threshold_ns);
-    if (end_.load(std::memory_order_seq_cst) == 0 && !Look()) FutexWait(&asleep_, kAsleep, -1);
+    if (end_.load(std::memory_order_seq_cst) == 0 && scheduler_->AllParked()) FutexWait(&asleep_, kAsleep, -1);
     asleep_.store(kAwake, std::memory_order_relaxed);
     quiet = 0;
   }

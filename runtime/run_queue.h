@@ -1,8 +1,9 @@
-// run_queue.h: the ready tasks of one worker. The owner pushes at the back and pops at the front; any other worker steals
-// half from the front.
+// run_queue.h: the ready tasks of one worker. The owner pushes at the back and pops at the front; any other worker
+// steals half from the front.
 // Bounded: when it is full, the older half moves out together with the task that found no room.
 //
-// I1  head <= tail <= back, back - head <= kCapacity, on the owner's thread. Another thread may see an old head or tail.
+// I1  head <= tail <= back, back - head <= kCapacity, on the owner's thread. Another thread may see an old head or
+//     tail.
 // I2  slot i % kCapacity holds task i for head <= i < back. Only the owner writes slots, and only those that are empty.
 // I3  task i leaves exactly once: by the one compare-and-swap that moves head from at most i to beyond i.
 //
@@ -12,13 +13,15 @@
 //   B3  tail = back (release), once a batch         P3  claim: CAS head (relaxed)       S3  read slots (relaxed)
 //                                                                                      S4  claim: CAS head (release)
 //
-// Why the orders are enough. S2 reads a tail that a B3 wrote, so the slots below it and the tasks in them are visible at
-// S3. A thief reads before it claims: what it read may have been overwritten meanwhile, by a task a lap later, but that is
-// written only after B1 saw head beyond that slot, and then S4 fails, for head only grows: it has 64 bits and does not come
-// back to an old value (32 bits would, in the time that a preempted thief can lose: 2^32 pops take 20 s at 5 ns). Slots are
-// atomic because such a read is concurrent with a write. S4's release and B1's acquire keep the read at S3 from seeing the
-// write at B2 that its own claim made room for. The owner's claims need no order: they continue the release sequences of S4,
-// and what the owner reads, it has written.
+// Why the orders are enough. S2 reads a tail that a B3 wrote, so the slots below it and the tasks in them are visible
+// at
+// S3. A thief reads before it claims: what it read may have been overwritten meanwhile, by a task a lap later, but that
+//     is
+// written only after B1 saw head beyond that slot, and then S4 fails, for head only grows: it has 64 bits and does not
+// come back to an old value (32 bits would, in the time that a preempted thief can lose: 2^32 pops take 20 s at 5 ns).
+// Slots are atomic because such a read is concurrent with a write. S4's release and B1's acquire keep the read at S3
+// from seeing the write at B2 that its own claim made room for. The owner's claims need no order: they continue the
+// release sequences of S4, and what the owner reads, it has written.
 //
 // Checked by: tests/model/run_queue_model_test.cc (all interleavings of small queues, every order weakened in turn),
 // tests/runtime/run_queue_stress_test.cc (threads, for ThreadSanitizer).
@@ -46,18 +49,20 @@ class RunQueue {
   RunQueue(const RunQueue&) = delete;
   RunQueue& operator=(const RunQueue&) = delete;
 
-  // --- The owner -------------------------------------------------------------------------------------------------------
+  // --- The owner -----------------------------------------------------------------------------------------------------
 
-  // Puts `t` at the back, where thieves see it at once. If there is no room, `overflow(T** items, size_t n)` gets the older
-  // half of the queue and `t` after them, n = kCapacity / 2 + 1, oldest first; the array is valid during the call.
+  // Puts `t` at the back, where thieves see it at once. If there is no room, `overflow(T** items, size_t n)` gets the
+  // older half of the queue and `t` after them, n = kCapacity / 2 + 1, oldest first; the array is valid during the
+  // call.
   template <class Overflow>
   void Push(T* t, Overflow&& overflow) {
     PushUnpublished(t, overflow);
     Publish();
   }
 
-  // As Push, but nobody, the owner's Pop included, sees `t` before Publish(), which follows before the owner does anything
-  // else with the queue: a batch of tasks costs one release store.
+  // As Push, but nobody, the owner's Pop included, sees `t` before Publish(), which follows before the owner does
+  // anything else with the queue: a batch of tasks costs one release store. (One that overflows is published up to
+  // there.)
   template <class Overflow>
   void PushUnpublished(T* t, Overflow&& overflow) {
     while (Room(1) == 0) {
@@ -77,8 +82,8 @@ class RunQueue {
     uint64_t head = head_.load(std::memory_order_relaxed);        //     P3 corrects an old one
     while (head != tail) {
       T* t = slots_[head & kMask].load(std::memory_order_relaxed);  // P2: the owner's own
-      if (head_.compare_exchange_weak(head, head + 1, std::memory_order_relaxed,  // P3. The task's content was written or
-                                      std::memory_order_relaxed)) {               //     acquired by this thread: no order
+      // P3: no order, since this thread has written or acquired what the task contains.
+      if (head_.compare_exchange_weak(head, head + 1, std::memory_order_relaxed, std::memory_order_relaxed)) {
         return t;
       }
     }
@@ -93,7 +98,7 @@ class RunQueue {
     return slots_[head & kMask].load(std::memory_order_relaxed);
   }
 
-  // --- Any other worker ------------------------------------------------------------------------------------------------
+  // --- Any other worker ----------------------------------------------------------------------------------------------
 
   // Takes half of this queue's tasks, rounded up, from the front: returns the oldest, to be run at once, and puts the
   // others into `thief`, the queue that the calling thread owns (fewer, if `thief` has not the room).
@@ -110,7 +115,7 @@ class RunQueue {
       n = std::min(n, thief.Room(n - 1) + 1);
       T* first = slots_[head & kMask].load(std::memory_order_relaxed);  // S3, made sure by S4
       for (uint64_t i = 1; i < n; ++i) {
-        T* t = slots_[(head + i) & kMask].load(std::memory_order_relaxed);                        // S3
+        T* t = slots_[(head + i) & kMask].load(std::memory_order_relaxed);                // S3
         thief.slots_[(thief.back_ + i - 1) & kMask].store(t, std::memory_order_relaxed);  // B2, no task yet
       }
       if (head_.compare_exchange_strong(head, head + n, std::memory_order_release,  // S4: after S3; pairs with B1.
@@ -123,7 +128,7 @@ class RunQueue {
     return nullptr;
   }
 
-  // --- Any thread ------------------------------------------------------------------------------------------------------
+  // --- Any thread ----------------------------------------------------------------------------------------------------
 
   // How many published tasks there are: exact on the owner's thread if nobody steals, otherwise a little old.
   uint32_t SizeApprox() const {
@@ -144,7 +149,7 @@ class RunQueue {
   // Owner: free slots, at least `wanted` if that many are free. Looks at head, which thieves write, only if it must.
   uint64_t Room(uint64_t wanted) {
     if (kCapacity - (back_ - head_seen_) < wanted) {
-      head_seen_ = head_.load(std::memory_order_acquire);  // B1: thieves have read what B2 will overwrite; pairs with S4
+      head_seen_ = head_.load(std::memory_order_acquire);  // B1: thieves have read what B2 overwrites; pairs with S4
     }
     return kCapacity - (back_ - head_seen_);
   }
@@ -153,7 +158,7 @@ class RunQueue {
   template <class Overflow>
   bool MoveHalfOut(T* t, Overflow&& overflow) {
     constexpr size_t kHalf = kCapacity / 2;
-    Publish();  // I1: head must not pass tail
+    Publish();  // I1: head does not pass tail
     T* items[kHalf + 1];
     for (size_t i = 0; i < kHalf; ++i) {
       items[i] = slots_[(head_seen_ + i) & kMask].load(std::memory_order_relaxed);  // P2: the owner's own

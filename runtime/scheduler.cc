@@ -21,7 +21,8 @@ Scheduler::Scheduler(const RuntimeOptions& options, int workers)
     : options_(options),
       idle_(workers),
       root_(ContextRef<TaskContext>::Adopt(new RootContext(this))),
-      blocking_pool_(std::make_unique<BlockingPool>(options.blocking_threads_max, options.blocking_idle)) {
+      blocking_pool_(std::make_unique<BlockingPool>(options.blocking_threads_max, options.blocking_idle)),
+      all_left_(workers + 1) {
   for (int i = 0; i < workers; ++i) workers_.push_back(std::make_unique<Worker>(this, i));
 }
 
@@ -78,6 +79,13 @@ bool Scheduler::AnyWork() const {
   return false;
 }
 
+bool Scheduler::AllParked() {
+  for (int i = 0; i < worker_count(); ++i) {
+    if (!idle_.IsParked(i)) return false;
+  }
+  return true;
+}
+
 bool Scheduler::BeginIntake() {
   std::lock_guard lock(mutex_);
   if (intake_stopped_) return false;
@@ -117,10 +125,10 @@ void Scheduler::OnRootEmpty() {
 
 void Scheduler::BeginDrain() {
   draining_.store(true, std::memory_order_release);
-  // A message to each: one that is about to park finds it in its ring.
+  // A message to each: one that is about to park finds it in its ring. One that is awake leaves Run() by itself, but keeps
+  // its ring until we are through.
   for (const auto& worker : workers_) worker->ring_->Wake();
-  drain_announced_.store(true, std::memory_order_release);  // pairs with AwaitDrainAnnounced()
-  drain_announced_.notify_all();
+  all_left_.count_down();
 }
 
 }  // namespace evring

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -55,15 +56,18 @@ class Scheduler {
   // True if a parking worker would leave work behind.
   bool AnyWork() const;
 
+  // For the watchdog: every worker sleeps, or is about to. One that leaves later sees what the caller wrote before.
+  bool AllParked();
+
   // The watchdog sleeps as long as all workers do; the first that leaves its ring wakes it.
   bool watchdog_asleep() const { return watchdog_ != nullptr && watchdog_->asleep(); }
   void WakeWatchdog() { watchdog_->Wake(); }
 
   // Whether the workers go on: until every task has ended after a stop.
   bool draining() const { return draining_.load(std::memory_order_acquire); }
-
-  // Until BeginDrain() has sent its messages: a ring stays open until then.
-  void AwaitDrainAnnounced() const { drain_announced_.wait(false, std::memory_order_acquire); }
+  // The calling worker has left Run(). Returns when all have and the one who ends them has woken them: no worker looks into
+  // another or wakes one from here on, so each may close its ring when it is through.
+  void AwaitAllLeft() { all_left_.arrive_and_wait(); }
 
   // --- For the runtime ------------------------------------------------------------------------------------------------
 
@@ -97,8 +101,8 @@ class Scheduler {
   std::unique_ptr<BlockingPool> blocking_pool_;
   std::unique_ptr<Watchdog> watchdog_;  // nullptr: no rescue. Set before the workers run, kept until they have ended
   std::atomic<bool> draining_{false};
-  std::atomic<bool> drain_announced_{false};
   std::atomic<uint32_t> injecting_{0};  // threads inside Inject()
+  std::latch all_left_;                 // the workers and the thread in BeginDrain()
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -17,7 +17,7 @@ namespace evring {
 template <class Wait, class Atomics = StdAtomics>
 class WaitWord {
  public:
-  // W1. The release publishes the wait's fields to the stopper (W3).
+  // W1. The release publishes the wait's fields to the stopper (W3); a failure sees what came before the stop.
   [[nodiscard]] bool Begin(Wait* wait) {
     uintptr_t expected = 0;
     if (word_.compare_exchange_strong(expected, Bits(wait), std::memory_order_release, std::memory_order_acquire)) {
@@ -39,25 +39,26 @@ class WaitWord {
     }
   }
 
-  // W2. The release half publishes the result to the stopper that resumes in our place; the acquire half sees what the
-  // stopper did.
+  // W2. Pinned, the release publishes the result to the stopper that resumes in our place (W4); else the acquire sees that the
+  // stopper is done with the wait (W4), so that the task may go on. A failure only reads.
   [[nodiscard]] bool Finish(Wait* wait) {
     uintptr_t word = Bits(wait);
     for (;;) {
       if ((word & kPinned) != 0) {
-        if (word_.compare_exchange_weak(word, word | kDeferred, std::memory_order_acq_rel,
-                                        std::memory_order_acquire)) {
+        if (word_.compare_exchange_weak(word, word | kDeferred, std::memory_order_release,
+                                        std::memory_order_relaxed)) {
           return false;
         }
-      } else if (word_.compare_exchange_weak(word, word & kStop, std::memory_order_acq_rel,
-                                             std::memory_order_acquire)) {
+      } else if (word_.compare_exchange_weak(word, word & kStop, std::memory_order_acquire,
+                                             std::memory_order_relaxed)) {
         return true;
       }
       EVRING_CHECK((word & ~kBits) == Bits(wait) && (word & kDeferred) == 0, "a wait is completed once");
     }
   }
 
-  // W3. True: the stop is ours to carry out, and `*wait` is what to tell (pinned), or nullptr.
+  // W3. True: the stop is ours to carry out, and `*wait` is what to tell (pinned), or nullptr. The acquire sees the wait's
+  // fields (W1); the release publishes what came before the stop.
   [[nodiscard]] bool Stop(Wait** wait) {
     uintptr_t word = word_.load(std::memory_order_relaxed);
     for (;;) {
@@ -71,13 +72,14 @@ class WaitWord {
     }
   }
 
-  // W4. True: the wait completed while it was pinned, and the caller makes the task ready.
+  // W4. True: the wait completed while it was pinned, and the caller makes the task ready: the acquire sees the result. Else
+  // the release says that we are done with the wait. Both pair with W2.
   [[nodiscard]] bool Unpin() {
-    uintptr_t word = word_.load(std::memory_order_acquire);
+    uintptr_t word = word_.load(std::memory_order_relaxed);
     for (;;) {
       const bool deferred = (word & kDeferred) != 0;
       if (word_.compare_exchange_weak(word, deferred ? kStop : word & ~kPinned, std::memory_order_acq_rel,
-                                      std::memory_order_acquire)) {
+                                      std::memory_order_relaxed)) {
         return deferred;
       }
     }

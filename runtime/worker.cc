@@ -114,6 +114,7 @@ void Worker::RunTask(TaskContext* context) {
 }
 
 void Worker::Drain() {
+  scheduler_->AwaitAllLeft();
   while (ring_->in_flight() != 0 || !mailbox_.empty() || !backlog_.empty() ||
          inbox_.load(std::memory_order_relaxed) != nullptr) {
     // What is in flight now belongs to nobody that waits: multishots of streams that were let go.
@@ -123,7 +124,6 @@ void Worker::Drain() {
     Poll();
     if (ring_->in_flight() != 0) ring_->Wait(ring_->state(), {.deadline_ns = NowNs() + 10'000'000});
   }
-  scheduler_->AwaitDrainAnnounced();
 }
 
 void Worker::Close() {
@@ -154,20 +154,21 @@ void Worker::PushReaped(TaskContext* context) {
   ++reaped_;
 }
 
-// Shows what PushReaped() has put into the queue. One of them this worker runs itself, so a single one wakes nobody.
+// Shows what PushReaped() has put into the queue. One task this worker runs itself, so a single one wakes nobody, unless it
+// comes behind others.
 // True if this worker has something to run. A handler that carries out a stop makes tasks ready by PushNext().
 bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
   if (n != 0) {
     queue_.Publish();
-    if (n > 1 && !alone_) scheduler_->NotifyOne();
+    if (!alone_ && (n > 1 || !lifo_.EmptyApprox() || queue_.SizeApprox() > 1)) scheduler_->NotifyOne();
   }
   return n != 0 || !lifo_.EmptyApprox() || !queue_.EmptyApprox();
 }
 
 void Worker::FoundWork() {
   searching_ = false;
-  if (scheduler_->idle_.EndSearchFound()) scheduler_->NotifyOne();
+  if (scheduler_->idle_.EndSearchFound() && scheduler_->AnyWork()) scheduler_->NotifyOne();
 }
 
 // --- The ring ----------------------------------------------------------------------------------------------------------
@@ -380,8 +381,9 @@ void Worker::Park() {
   // Published as parked: whatever is put anywhere from here on sends a message. What was put before is looked for now:
   // tasks, requests of other workers, timers that they armed here. A backlog that the kernel does not take yet waits for
   // no event.
-  const bool stay = inbox_.load(std::memory_order_relaxed) != nullptr || !mailbox_.empty() || ring_->ready() != 0 ||
-                    !backlog_.empty() || scheduler_->draining() || (last && scheduler_->AnyWork());
+  const bool work = last && scheduler_->AnyWork();
+  const bool stay = work || inbox_.load(std::memory_order_relaxed) != nullptr || !mailbox_.empty() ||
+                    ring_->ready() != 0 || !backlog_.empty() || scheduler_->draining();
   if (!stay) {
     int64_t deadline;
     {
@@ -392,9 +394,10 @@ void Worker::Park() {
     const kevent::WaitResult result = ring_->Wait(seen, {.deadline_ns = deadline, .sigmask = nullptr});
     if (result == kevent::WaitResult::kNoMemory) sched_yield();
   }
-  const bool chosen = !scheduler_->idle_.Unpark(index_);
-  searching_ = chosen;
-  if (scheduler_->watchdog_asleep()) scheduler_->WakeWatchdog();
+  if (work) scheduler_->idle_.SearchOn(index_);
+  searching_ = !scheduler_->idle_.Unpark(index_);  // chosen, or searching on
+  const bool chosen = searching_ && !work;
+  if (scheduler_->watchdog_asleep()) scheduler_->WakeWatchdog();  // after Unpark(): see Watchdog::Run()
   const bool found = Reap();
   if (chosen && !found && !scheduler_->AnyWork()) spurious_wakes_.Add(1);
   TakeRingCounters();

@@ -128,6 +128,26 @@ TEST_F(RingRescue, ShowsTheCompletionsOfAnOwnerThatComputes) {
   EXPECT_EQ(poll.events()[0].result, POLLIN);
 }
 
+// One enter runs no more than about twenty of what the kernel has deferred.
+TEST_F(RingRescue, OneRunShowsAllThatHasArrived) {
+  const auto ring = MakeRing();
+  Pipe pipe;
+  std::vector<std::unique_ptr<TestKevent>> polls;
+  for (unsigned i = 0; i < kOutMax - 1; ++i) {
+    polls.push_back(std::make_unique<TestKevent>(EventType::kPoll, pipe.reader()));
+    polls.back()->StartPoll(ring.get());
+  }
+  ring->Enter();
+  ring->Seal();
+  Attach(ring.get());
+  pipe.Write();
+  const std::vector<RawCompletion> copied = Interrupt();
+  EXPECT_EQ(copied.size(), polls.size());
+  ring->ForgetInFlight(DispatchAll(copied));
+  rescue.may_act = false;
+  Drain(ring.get());
+}
+
 TEST_F(RingRescue, SubmitsWhatWasSealedAndNothingElse) {
   const auto ring = MakeRing();
   TestKevent sealed_one, sealed_two, open;

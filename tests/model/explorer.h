@@ -4,15 +4,16 @@
 // explorer decides which thread goes on, and, for a load, which of the values that its memory order permits it sees
 // (weak_memory.h). A scenario is run again and again, depth first over these decisions, until all are exhausted.
 //
-// Which schedules are run. Two schedules that differ only in the order of neighbouring steps that do not touch the same atomic
-// (or both only read it) have the same outcome. Of each such class at least one is run: by dynamic partial-order
+// Which schedules are run. Two schedules that differ only in the order of neighbouring steps that do not touch the same
+// atomic (or both only read it) have the same outcome. Of each such class at least one is run: by dynamic partial-order
 // reduction with source sets and sleep sets (Abdulla et al., POPL 2014). `Options::preemptions` chooses a bound
 // instead: all schedules with at most so many switches away from a thread that could go on, for scenarios whose
 // classes are too many. Both decide reads in every way, within `stale_reads`.
 //
 // A schedule fails if model::Check or an EVRING_CHECK fails (explorer.cc stands in for kevent/check.cc), if a Plain
 // variable is accessed without a happens-before edge, if it does not end within `steps_max`, or if all
-// threads are blocked and the scenario does not call that fine: a lost wake-up. The trace says, step by step, who did what.
+// threads are blocked and the scenario does not call that fine: a lost wake-up. The trace says, step by step, who did
+// what.
 //
 // A Mutant is one access of the real code gone wrong; a test that explores it must fail (mutants.h).
 // Thread: Explore is called from one thread at a time. Scenarios are deterministic but for what the explorer decides.
@@ -51,10 +52,10 @@ enum class Change : uint8_t {
   kNone,
   kDropAcquire,           // the order without its acquire half
   kDropAcquireOnFailure,  // as well, of a compare-and-swap that fails
-  kDropRelease,  // the order without its release half
-  kNoWrite,      // a store or read-modify-write that leaves the atomic as it is (a plain load, in the latter case)
-  kTwoSteps,     // a read-modify-write as a load and a store, between which others can come
-  kNoCompare,    // a compare-and-swap that succeeds whatever is there
+  kDropRelease,           // the order without its release half
+  kNoWrite,    // a store or read-modify-write that leaves the atomic as it is (a plain load, in the latter case)
+  kTwoSteps,   // a read-modify-write as a load and a store, between which others can come
+  kNoCompare,  // a compare-and-swap that succeeds whatever is there
 };
 
 struct Mutant {
@@ -66,12 +67,12 @@ struct Mutant {
 struct Options {
   static constexpr int kUnlimited = -1;
   int preemptions = kUnlimited;
-  int stale_reads = kUnlimited;      // reads of other than the last store, per thread. One outdated store is read twice at most
-  int spurious_failures = 0;         // of compare_exchange_weak, per thread
-  int steps_max = 1000;              // of one schedule
+  int stale_reads = kUnlimited;  // reads of other than the last store, per thread; of one outdated store at most two
+  int spurious_failures = 0;     // of compare_exchange_weak, per thread
+  int steps_max = 1000;          // of one schedule
   uint64_t schedules_max = 5'000'000;
   std::optional<Mutant> mutant = {};
-  std::string replay = {};           // Failure::schedule: run just that one
+  std::string replay = {};  // Failure::schedule: run just that one
 };
 
 struct Failure {

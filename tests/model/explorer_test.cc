@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kevent/check.h"
 #include "tests/model/model_atomics.h"
 
 namespace evring::model {
@@ -48,16 +49,15 @@ Outcomes OutcomesOf(const std::vector<std::function<void(Two*)>>& threads, int r
 }
 
 TEST(Explorer, StoreBufferingIsSeenWithEveryOrderButReadModifyWrites) {
-  const Outcomes loads = OutcomesOf(
-      {[](Two* t) {
-         t->x.store(1, kRelease);
-         t->r[0] = t->y.load(kAcquire);
-       },
-       [](Two* t) {
-         t->y.store(1, kRelease);
-         t->r[1] = t->x.load(kAcquire);
-       }},
-      2);
+  const Outcomes loads = OutcomesOf({[](Two* t) {
+                                       t->x.store(1, kRelease);
+                                       t->r[0] = t->y.load(kAcquire);
+                                     },
+                                     [](Two* t) {
+                                       t->y.store(1, kRelease);
+                                       t->r[1] = t->x.load(kAcquire);
+                                     }},
+                                    2);
   EXPECT_EQ(loads, (Outcomes{{0, 0}, {0, 1}, {1, 0}, {1, 1}}));
 }
 
@@ -93,16 +93,15 @@ TEST(Explorer, ReadModifyWritesOfOneWordForbidStoreBuffering) {
 TEST(Explorer, MessagePassingNeedsReleaseAndAcquire) {
   for (const auto store : {kRelease, kRelaxed}) {
     for (const auto load : {kAcquire, kRelaxed}) {
-      const Outcomes outcomes = OutcomesOf(
-          {[=](Two* t) {
-             t->x.store(1, kRelaxed);
-             t->y.store(1, store);
-           },
-           [=](Two* t) {
-             t->r[0] = t->y.load(load);
-             t->r[1] = t->x.load(kRelaxed);
-           }},
-          2);
+      const Outcomes outcomes = OutcomesOf({[=](Two* t) {
+                                              t->x.store(1, kRelaxed);
+                                              t->y.store(1, store);
+                                            },
+                                            [=](Two* t) {
+                                              t->r[0] = t->y.load(load);
+                                              t->r[1] = t->x.load(kRelaxed);
+                                            }},
+                                           2);
       const bool ordered = store == kRelease && load == kAcquire;
       EXPECT_EQ(outcomes.count({1, 0}), ordered ? 0u : 1u);
       EXPECT_EQ(outcomes.size(), ordered ? 3u : 4u);
@@ -111,7 +110,7 @@ TEST(Explorer, MessagePassingNeedsReleaseAndAcquire) {
 }
 
 TEST(Explorer, IndependentReadersMayDisagree) {
-  const auto reader = [](Atomic Two::*first, Atomic Two::*second, int r) {
+  const auto reader = [](Atomic Two::* first, Atomic Two::* second, int r) {
     return [=](Two* t) {
       t->r[r] = (t->*first).load(kAcquire);
       t->r[r + 1] = (t->*second).load(kAcquire);
@@ -126,16 +125,15 @@ TEST(Explorer, IndependentReadersMayDisagree) {
 }
 
 TEST(Explorer, ReadsOfOneAtomicDoNotGoBack) {
-  const Outcomes outcomes = OutcomesOf(
-      {[](Two* t) {
-         t->x.store(1, kRelaxed);
-         t->x.store(2, kRelaxed);
-       },
-       [](Two* t) {
-         t->r[0] = t->x.load(kRelaxed);
-         t->r[1] = t->x.load(kRelaxed);
-       }},
-      2);
+  const Outcomes outcomes = OutcomesOf({[](Two* t) {
+                                          t->x.store(1, kRelaxed);
+                                          t->x.store(2, kRelaxed);
+                                        },
+                                        [](Two* t) {
+                                          t->r[0] = t->x.load(kRelaxed);
+                                          t->r[1] = t->x.load(kRelaxed);
+                                        }},
+                                       2);
   EXPECT_EQ(outcomes, (Outcomes{{0, 0}, {0, 1}, {0, 2}, {1, 1}, {1, 2}, {2, 2}}));
 }
 
@@ -179,14 +177,13 @@ TEST(Explorer, ReleaseSequenceGoesThroughReadModifyWrites) {
 }
 
 TEST(Explorer, CompareExchangeFailsOnAnOutdatedValueAndSucceedsOnTheLastOnly) {
-  const Outcomes outcomes = OutcomesOf(
-      {[](Two* t) { t->x.store(1, kRelaxed); },
-       [](Two* t) {
-         int one = 1;
-         t->r[0] = t->x.compare_exchange_strong(one, 5, kRelaxed, kRelaxed) ? 1 : 0;
-         t->r[1] = one;
-       }},
-      2);
+  const Outcomes outcomes = OutcomesOf({[](Two* t) { t->x.store(1, kRelaxed); },
+                                        [](Two* t) {
+                                          int one = 1;
+                                          t->r[0] = t->x.compare_exchange_strong(one, 5, kRelaxed, kRelaxed) ? 1 : 0;
+                                          t->r[1] = one;
+                                        }},
+                                       2);
   EXPECT_EQ(outcomes, (Outcomes{{0, 0}, {1, 1}}));
 }
 
@@ -217,26 +214,26 @@ TEST(Explorer, IndependentThreadsTakeOneSchedule) {
   EXPECT_EQ(result.schedules, 1u);
 }
 
-// A schedule that the reduction by persistent sets (Flanagan and Godefroid, POPL 2005) loses once sleep sets are added: a failed
-// compare-and-swap, a store between two reads of one thread and one of another.
+// A schedule that the reduction by persistent sets (Flanagan and Godefroid, POPL 2005) loses once sleep sets are added:
+// a failed compare-and-swap, a store between two reads of one thread and one of another.
 TEST(Explorer, ReductionKeepsTheSecondReaderBehindTheWriter) {
-  const Outcomes outcomes = OutcomesOf({[](Two* t) {
-                                          int one = 1;
-                                          t->x.compare_exchange_strong(one, 7, kAcqRel, kRelaxed);
-                                          t->x.load(kRelaxed);
-                                          t->x.store(12, kRelaxed);
-                                        },
-                                        [](Two* t) {
-                                          t->y.store(2, kRelease);
-                                          t->r[0] = t->x.load(kAcquire);
-                                          t->r[1] = t->x.load(kRelaxed);
-                                        },
-                                        [](Two* t) {
-                                          t->r[2] = t->x.load(kRelaxed);
-                                          t->r[3] = t->x.load(kAcquire);
-                                        }},
-                                       4, {.stale_reads = 0});
-  EXPECT_EQ(outcomes.size(), 9u);
+  const std::vector<std::function<void(Two*)>> threads = {[](Two* t) {
+                                                            int one = 1;
+                                                            t->x.compare_exchange_strong(one, 7, kAcqRel, kRelaxed);
+                                                            t->x.load(kRelaxed);
+                                                            t->x.store(12, kRelaxed);
+                                                          },
+                                                          [](Two* t) {
+                                                            t->y.store(2, kRelease);
+                                                            t->r[0] = t->x.load(kAcquire);
+                                                            t->r[1] = t->x.load(kRelaxed);
+                                                          },
+                                                          [](Two* t) {
+                                                            t->r[2] = t->x.load(kRelaxed);
+                                                            t->r[3] = t->x.load(kAcquire);
+                                                          }};
+  const Outcomes outcomes = OutcomesOf(threads, 4, {.stale_reads = 0});
+  EXPECT_EQ(outcomes, OutcomesOf(threads, 4, {.preemptions = 20, .stale_reads = 0}));
   EXPECT_TRUE(outcomes.count({12, 12, 0, 0}));
 }
 
@@ -301,7 +298,8 @@ TEST(Explorer, ReductionLosesNoOutcome) {
           });
         }
         run.Finally([&, s] {
-          all.insert({s->seen[0], s->seen[1], s->seen[2], {s->atomics[0].load(kRelaxed), s->atomics[1].load(kRelaxed)}});
+          const std::vector<int> last = {s->atomics[0].load(kRelaxed), s->atomics[1].load(kRelaxed)};
+          all.insert({s->seen[0], s->seen[1], s->seen[2], last});
         });
       });
       EXPECT_TRUE(result.complete) << result.ToString();
@@ -454,6 +452,31 @@ TEST(Explorer, AFailedScheduleIsReplayedFromItsText) {
   EXPECT_EQ(replayed.failure->trace, found.failure->trace);
 }
 
+TEST(Explorer, AFailedCheckOfTheSetUpOrOfTheEndIsAFailure) {
+  for (const bool at_the_end : {false, true}) {
+    const Result result = Explore({}, [=](Execution& run) {
+      Two* t = run.Make<Two>();
+      run.Thread("a", [t] { t->x.load(kRelaxed); });
+      run.Finally([] { Check(false, "the end"); });
+      if (!at_the_end) Check(false, "the set-up");
+    });
+    ASSERT_TRUE(result.failure.has_value());
+    EXPECT_EQ(result.failure->what, at_the_end ? "the end" : "the set-up");
+    EXPECT_FALSE(result.complete);
+  }
+}
+
+// A failed EVRING_CHECK of the code under test ends the schedule, not the process.
+TEST(Explorer, AFailedInvariantIsAFailure) {
+  const Result result = Explore({}, [](Execution& run) {
+    Two* t = run.Make<Two>();
+    run.Thread("a", [t] { EVRING_CHECK(t->x.fetch_add(1, kRelaxed) == 0, "the first"); });
+    run.Thread("b", [t] { EVRING_CHECK(t->x.fetch_add(1, kRelaxed) == 0, "the first"); });
+  });
+  ASSERT_TRUE(result.failure.has_value());
+  EXPECT_NE(result.failure->what.find("check failed"), std::string::npos) << result.failure->what;
+}
+
 TEST(Explorer, EndlessScheduleIsAFailure) {
   const Result result = Explore({.steps_max = 50}, [](Execution& run) {
     auto* flag = run.Make<Atomic>(0);
@@ -531,7 +554,7 @@ TEST(Explorer, AMutantIsTheCodeWithOneAccessChanged) {
   for (const Site& site : result.sites) {
     for (const Change change : {Change::kDropAcquire, Change::kDropRelease, Change::kNoWrite}) {
       const Mutant mutant{.site = site, .change = change};
-      const bool applies = change == Change::kNoWrite ? site.op == Op::kStore
+      const bool applies = change == Change::kNoWrite       ? site.op == Op::kStore
                            : change == Change::kDropAcquire ? site.order == kAcquire
                                                             : site.order == kRelease;
       EXPECT_EQ(Explore({.mutant = mutant}, scenario).failure.has_value(), applies) << mutant.ToString();

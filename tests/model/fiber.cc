@@ -16,9 +16,9 @@
 #endif
 
 #if defined(__x86_64__)
-// Saves what the System V ABI lets a function keep, on the stack that is left, and takes it from the one that is entered.
-// glibc's swapcontext does the same with a system call on top, for the signal mask, and schedules are mostly switches.
-// Other processors use that one.
+// Saves what the System V ABI lets a function keep, on the stack that is left, and takes it from the one that is
+// entered. glibc's swapcontext does the same with a system call on top, for the signal mask, and schedules are mostly
+// switches. Other processors use that one.
 extern "C" void evring_model_switch(void** save, void* load);
 asm(R"(
 .text

@@ -1,25 +1,21 @@
-// The wake protocol in all interleavings of two or three workers, the threads that push tasks, and the completions that wake a
-// worker by themselves: the worker loop below is the runtime's, reduced to its queues, over the real Idle, RunQueue and
-// InjectQueue. A ring is a stored message.
+// The wake protocol in all interleavings of two or three workers, the threads that push tasks, and the completions that
+// wake a worker by themselves: idle_machine.h runs them over the real Idle, RunQueue and InjectQueue.
 //
-// The tasks are such that a wake that is late is a wake that is lost: a task that pushes another then computes until that one
-// has run, so that somebody else has to. Then all threads are blocked with work queued, and the explorer says so.
-
-#include "runtime/idle.h"
+// The tasks are such that a wake that is late is a wake that is lost: a task that pushes another then computes until
+// that one has run, so that somebody else has to. Then all threads are blocked with work queued, and the explorer says
+// so.
 
 #include <gtest/gtest.h>
 
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <optional>
+#include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kevent/sanitizer.h"
-#include "runtime/inject_queue.h"
-#include "runtime/run_queue.h"
+#include "runtime/idle.h"
 #include "tests/model/explorer.h"
+#include "tests/model/idle_machine.h"
 #include "tests/model/model_atomics.h"
 #include "tests/model/mutants.h"
 
@@ -28,229 +24,15 @@ namespace {
 
 using model::Check;
 using model::Execution;
-
-// What the worker loop owes to the protocol; a canary leaves one out.
-struct Rules {
-  bool publish_before_notify = true;
-  bool look_after_park = true;
-  bool hand_on = true;
-  bool look_before_hand_on = true;  // not owed: saves a wake
-  bool look_at_stop_after_park = true;
-};
-
-struct Task {
-  Task* queue_next = nullptr;
-  std::string name;
-  std::function<void(int worker)> body;
-  model::Event ran;
-  model::Plain<int> content;
-  int times = 0;
-  bool last = false;  // whoever runs it leaves the loop; what he would do then is as if he never did
-};
-
-class Machine {
- public:
-  Machine(Execution* run, int workers, Rules rules)
-      : run_(run), rules_(rules), workers_(workers), idle_(workers), queues_(new Queue[workers]),
-        rings_(new model::Event[workers]), completed_(workers), search_(workers) {
-    run->WhenAllBlocked([this] { return !stopped_ && AllRan(); });
-    run->Finally([this] {
-      Check(AllRan(), "all tasks have run");
-      const IdleCounters c = idle_.counters();
-      Check(idle_.SearchingApprox() == 0, "nobody is counted as searching who sleeps, runs a task or has left");
-      Check(c.wakes <= static_cast<uint64_t>(announced_) + c.hand_ons, "a task wakes at most one");
-    });
-  }
-
-  // --- Set-up ----------------------------------------------------------------------------------------------------------
-
-  Task* Make(std::string name, std::function<void(int)> body = [](int) {}) {
-    Task* task = run_->Make<Task>();
-    task->last = true;
-    task->name = std::move(name);
-    task->body = std::move(body);
-    run_->Name(task, task->name);
-    tasks_.push_back(task);
-    return task;
-  }
-  void Give(int worker, Task* task) {
-    task->content.Set(1);
-    queues_[worker].Push(task, [](Task**, size_t) { Check(false, "room"); });
-  }
-  void StartWorker(int worker) {
-    run_->Thread("worker " + std::to_string(worker), [this, worker] { Loop(worker, false); });
-  }
-  // Asleep when the others begin.
-  void StartParkedWorker(int worker) {
-    static_cast<void>(idle_.Park(worker, false));
-    run_->Thread("worker " + std::to_string(worker), [this, worker] { Loop(worker, true); });
-  }
-
-  void UseInjectQueue() { inject_.emplace(); }
-
-  // --- Within threads and tasks ----------------------------------------------------------------------------------------
-
-  void Push(int worker, Task* task) {
-    task->content.Set(1);
-    const auto no_overflow = [](Task**, size_t) { Check(false, "room"); };
-    if (rules_.publish_before_notify) {
-      queues_[worker].Push(task, no_overflow);
-      Announce(worker);
-    } else {
-      Announce(worker);
-      queues_[worker].Push(task, no_overflow);
-    }
-  }
-  void PushForeign(Task* task) {
-    task->content.Set(1);
-    inject_->Push(task);
-    Announce(kForeign);
-  }
-  // The kernel's part: `task` is ready on `worker`.
-  void Complete(int worker, Task* task) {
-    completed_[worker].push_back(task);
-    rings_[worker].Post();
-  }
-  // A task computes until another has run.
-  void ComputeUntil(Task* task) { static_cast<void>(task->ran.Wait()); }
-
-  void Stop() {
-    stopped_ = true;
-    stop_.store(true, std::memory_order_relaxed);
-    idle_.WakeAll([this](int worker) {
-      ++announced_;
-      rings_[worker].Post();
-    });
-  }
-
- private:
-  static constexpr int kForeign = -1;
-  using Queue = RunQueue<Task, 4, model::ModelAtomics>;
-
-  bool AllRan() const {
-    for (const Task* task : tasks_) {
-      if (task->times != 1) return false;
-    }
-    return true;
-  }
-
-  // Since when a worker is known to be searching: from the end of the call that began it to the start of the one that ends it.
-  struct Search {
-    bool known = false;
-    bool counts = true;  // against the half that may (SearchOn is not refused)
-    int number = 0;
-  };
-  void BeginSearch(int worker, bool counts = true) {
-    search_[worker] = {true, counts, search_[worker].number + 1};
-    int known = 0;
-    for (const Search& search : search_) known += search.known && search.counts ? 1 : 0;
-    Check(2 * known <= workers_ + 1, "half of the workers search at most");
-  }
-
-  void Announce(int worker) {
-    ++announced_;
-    Notify(worker);
-  }
-  void Notify(int worker) {
-    const std::vector<Search> before = search_;
-    const int chosen = worker == kForeign ? idle_.NotifyOne() : idle_.NotifyOneFrom(worker);
-    if (chosen < 0) return;
-    for (int i = 0; i < workers_; ++i) {
-      Check(!(before[i].known && search_[i].known && before[i].number == search_[i].number),
-            "nobody is woken while a worker searches");
-    }
-    BeginSearch(chosen);
-    rings_[chosen].Post();
-  }
-
-  void Loop(int self, bool asleep) {
-    bool searching = false;
-    for (;;) {
-      if (!asleep) {
-        if (Task* task = Next(self, &searching); task != nullptr) {
-          if (std::exchange(searching, false)) EndSearch(self);
-          RunTask(self, task);
-          if (task->last) return;
-          continue;
-        }
-        search_[self].known = false;
-        const bool look = idle_.Park(self, std::exchange(searching, false));
-        if (rules_.look_at_stop_after_park && stop_.load(std::memory_order_relaxed)) return Leave(self, !idle_.Unpark(self));
-        if (look && rules_.look_after_park && SomethingThere()) {
-          idle_.SearchOn(self);
-          BeginSearch(self, false);
-          searching = true;
-          continue;
-        }
-      }
-      asleep = false;
-      if (!rings_[self].Wait()) return;
-      searching = !idle_.Unpark(self);
-      for (Task* task : std::exchange(completed_[self], {})) {
-        if (task != nullptr) Give(self, task);
-      }
-      if (stop_.load(std::memory_order_relaxed)) return Leave(self, searching);
-    }
-  }
-
-  Task* Next(int self, bool* searching) {
-    if (Task* task = queues_[self].Pop(); task != nullptr) return task;
-    if (!*searching) {
-      if (!idle_.TryBeginSearch()) return nullptr;
-      BeginSearch(self);
-      *searching = true;
-    }
-    if (Task* task = inject_ ? inject_->Pop() : nullptr; task != nullptr) return task;
-    for (int i = 1; i < workers_; ++i) {
-      if (Task* task = queues_[(self + i) % workers_].StealInto(queues_[self]); task != nullptr) return task;
-    }
-    return nullptr;
-  }
-
-  void EndSearch(int self) {
-    search_[self].known = false;
-    if (!idle_.EndSearchFound() || !rules_.hand_on) return;
-    if (!rules_.look_before_hand_on || SomethingThere()) Notify(self);
-  }
-
-  void Leave(int self, bool searching) {
-    if (searching) EndSearch(self);
-  }
-
-  bool SomethingThere() const {
-    for (int i = 0; i < workers_; ++i) {
-      if (!queues_[i].EmptyApprox()) return true;
-    }
-    return inject_ && !inject_->EmptyApprox();
-  }
-
-  void RunTask(int self, Task* task) {
-    Check(task->content.Get() == 1, "the content came along");
-    Check(++task->times == 1, "a task runs once");
-    task->ran.Post();
-    task->body(self);
-  }
-
-  Execution* const run_;
-  const Rules rules_;
-  const int workers_;
-  Idle<model::ModelAtomics, 1> idle_;  // a mask for each worker: what is known of one says nothing of the others
-  std::unique_ptr<Queue[]> queues_;
-  std::optional<InjectQueue<Task, model::ModelAtomics>> inject_;
-  std::unique_ptr<model::Event[]> rings_;
-  std::vector<std::vector<Task*>> completed_;
-  model::ModelAtomic<bool> stop_{false};
-  bool stopped_ = false;
-  std::vector<Task*> tasks_;
-  std::vector<Search> search_;
-  int announced_ = 0;
-};
+using model::IdleMachine;
+using Rules = IdleMachine::Rules;
+using Task = IdleMachine::Task;
 
 using Setup = void (*)(Execution&, Rules);
 
 // A task pushes another and goes on computing; the second worker is on its way to sleep, at any point of it.
 void BusyPusher(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 2, rules);
+  auto* m = run.Make<IdleMachine>(&run, 2, rules);
   Task* pushed = m->Make("pushed");
   m->Give(0, m->Make("pusher", [=](int self) {
     m->Push(self, pushed);
@@ -262,7 +44,7 @@ void BusyPusher(Execution& run, Rules rules) {
 
 // The same with two on their way to sleep, who may refuse each other the search.
 void BusyPusherOfThree(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 3, rules);
+  auto* m = run.Make<IdleMachine>(&run, 3, rules);
   Task* pushed = m->Make("pushed");
   m->Give(0, m->Make("pusher", [=](int self) {
     m->Push(self, pushed);
@@ -271,10 +53,10 @@ void BusyPusherOfThree(Execution& run, Rules rules) {
   for (int i = 0; i < 3; ++i) m->StartWorker(i);
 }
 
-// A task pushes two, the first of which computes until the second has run: it takes two sleepers, and one wake leads to the
-// other.
+// A task pushes two, the first of which computes until the second has run: it takes two sleepers, and one wake leads to
+// the other.
 void OneWakeLeadsToAnother(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 3, rules);
+  auto* m = run.Make<IdleMachine>(&run, 3, rules);
   Task* second = m->Make("second");
   Task* first = m->Make("first", [=](int) { m->ComputeUntil(second); });
   m->Give(0, m->Make("pusher", [=](int self) {
@@ -287,11 +69,12 @@ void OneWakeLeadsToAnother(Execution& run, Rules rules) {
   m->StartParkedWorker(2);
 }
 
-// A worker leaves its ring for a completion, whose task computes until another has run, while the push of that other chooses
-// this worker.
+// A worker leaves its ring for a completion, whose task computes until another has run, while the push of that other
+// chooses this worker.
 void CompletionAgainstWake(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 3, rules);
+  auto* m = run.Make<IdleMachine>(&run, 3, rules);
   Task* pushed = m->Make("pushed");
+  pushed->last = false;  // the completion may come later
   Task* completed = m->Make("completed", [=](int) { m->ComputeUntil(pushed); });
   m->Give(0, m->Make("pusher", [=](int self) {
     m->Push(self, pushed);
@@ -305,7 +88,7 @@ void CompletionAgainstWake(Execution& run, Rules rules) {
 
 // A foreign thread pushes to the only worker.
 void ForeignPusher(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 1, rules);
+  auto* m = run.Make<IdleMachine>(&run, 1, rules);
   Task* pushed = m->Make("pushed");
   m->UseInjectQueue();
   m->StartWorker(0);
@@ -314,7 +97,7 @@ void ForeignPusher(Execution& run, Rules rules) {
 
 // A foreign thread pushes while both workers are on their way to sleep.
 void ForeignPusherOfTwo(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 2, rules);
+  auto* m = run.Make<IdleMachine>(&run, 2, rules);
   Task* pushed = m->Make("pushed");
   m->UseInjectQueue();
   m->StartWorker(0);
@@ -322,11 +105,12 @@ void ForeignPusherOfTwo(Execution& run, Rules rules) {
   run.Thread("foreign", [=] { m->PushForeign(pushed); });
 }
 
-// The worker that a foreign push is about to choose leaves its ring for a completion, and stays busy until the pushed task
-// has run; the other is on its way to sleep, and relies on the search that the push announces and has to withdraw.
+// The worker that a foreign push is about to choose leaves its ring for a completion, and stays busy until the pushed
+// task has run; the other is on its way to sleep, and relies on the search that the push announces and has to withdraw.
 void CompletionAgainstWakeAndPark(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 2, rules);
+  auto* m = run.Make<IdleMachine>(&run, 2, rules);
   Task* pushed = m->Make("pushed");
+  pushed->last = false;  // the completion may come later
   Task* completed = m->Make("completed", [=](int) { m->ComputeUntil(pushed); });
   m->UseInjectQueue();
   m->StartParkedWorker(0);
@@ -337,15 +121,15 @@ void CompletionAgainstWakeAndPark(Execution& run, Rules rules) {
 
 // One worker sleeps, and may leave its ring for a completion; one is on its way to sleep.
 void Shutdown(Execution& run, Rules rules) {
-  auto* m = run.Make<Machine>(&run, 2, rules);
+  auto* m = run.Make<IdleMachine>(&run, 2, rules);
   m->StartWorker(0);
   m->StartParkedWorker(1);
   run.Thread("stopper", [=] { m->Stop(); });
   run.Thread("kernel", [=] { m->Complete(1, nullptr); });
 }
 
-// The one number that all depend on, without a worker loop around it: a worker that parked sees a task and searches on while it
-// is chosen, and a third begins and ends a search.
+// The one number that all depend on, without a worker loop around it: a worker that parked sees a task and searches on
+// while it is chosen, and a third begins and ends a search.
 void SearchOnAgainstWake(Execution& run, Rules) {
   auto* idle = run.Make<Idle<model::ModelAtomics>>(4);
   auto* searching = run.Make<int>(0);
@@ -367,8 +151,8 @@ void SearchOnAgainstWake(Execution& run, Rules) {
   });
 }
 
-// Of two searchers the first to leave is parked, the last one looks, finds nothing, and leaves its ring again for work of its own. A push
-// that this look has missed has to find the first.
+// Of two searchers the first to leave is parked, the last one looks, finds nothing, and leaves its ring again for work
+// of its own. A push that this look has missed has to find the first.
 void ParkedBeforeTheLast(Execution& run, Rules) {
   struct State {
     Idle<model::ModelAtomics, 1> idle{4};
@@ -393,8 +177,8 @@ void ParkedBeforeTheLast(Execution& run, Rules) {
   run.Finally([=] { Check(s->seen || s->chosen >= 0, "somebody sees the task or is woken"); });
 }
 
-// The parked worker that a push is about to choose leaves its ring and is busy; meanwhile another parks, and relies on the search that
-// the push announced and has to withdraw.
+// The parked worker that a push is about to choose leaves its ring and is busy; meanwhile another parks, and relies on
+// the search that the push announced and has to withdraw.
 void WithdrawnSearch(Execution& run, Rules) {
   struct State {
     Idle<model::ModelAtomics, 1> idle{3};
@@ -418,8 +202,8 @@ void WithdrawnSearch(Execution& run, Rules) {
   });
 }
 
-// A searcher that has found its task ends its search while another, which was searching beside it, parks: a push that relied on
-// either wakes that other, by itself or through the one that found.
+// A searcher that has found its task ends its search while another, which was searching beside it, parks: a push that
+// relied on either wakes that other, by itself or through the one that found.
 void FoundAgainstPark(Execution& run, Rules) {
   struct State {
     Idle<model::ModelAtomics, 1> idle{4};
@@ -515,11 +299,12 @@ INSTANTIATE_TEST_SUITE_P(Scenarios, IdleModel, testing::ValuesIn(Scenarios()),
 
 TEST(IdleMutants, EachIsFound) {
   const char* const kOrderOfChanges =
-      "has the chosen worker's change of searching_ come after the one that chose it; in the model changes come in the order in which "
-      "they are made";
-  const model::MutationReport report = model::Mutate(SmallScenarios({}), "runtime/idle.h",
-                                                     {{"Unpark: read_modify_write(acquire) without acquire", kOrderOfChanges},
-                                                      {"TakeBit: read_modify_write(release) without release", kOrderOfChanges}});
+      "has the chosen worker's change of searching_ come after the one that chose it; in the model changes come in the "
+      "order in which they are made";
+  const model::MutationReport report =
+      model::Mutate(SmallScenarios({}), "runtime/idle.h",
+                    {{"Unpark: read_modify_write(acquire) without acquire", kOrderOfChanges},
+                     {"TakeBit: read_modify_write(release) without release", kOrderOfChanges}});
   EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
   EXPECT_GE(report.found, 44) << report.text;
   std::printf("%s", report.text.c_str());
@@ -532,10 +317,9 @@ TEST(IdleCanaries, EachIsFound) {
   no_look.look_after_park = false;
   no_hand_on.hand_on = false;
   no_stop.look_at_stop_after_park = false;
-  for (const auto& [name, rules] : {std::pair("notifies before it publishes", notify_first),
-                                    std::pair("sleeps without a last look", no_look),
-                                    std::pair("does not hand on", no_hand_on),
-                                    std::pair("does not look at the shutdown flag", no_stop)}) {
+  for (const auto& [name, rules] :
+       {std::pair("notifies before it publishes", notify_first), std::pair("sleeps without a last look", no_look),
+        std::pair("does not hand on", no_hand_on), std::pair("does not look at the shutdown flag", no_stop)}) {
     uint64_t schedules = 0;
     std::string found;
     for (const model::Scenario& scenario : SmallScenarios(rules)) {

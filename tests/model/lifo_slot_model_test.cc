@@ -1,13 +1,12 @@
-// LifoSlot in all interleavings of its owner and two thieves: each task comes out exactly once, with its content. Then the same
-// with every access of lifo_slot.h broken in turn.
-
-#include "runtime/lifo_slot.h"
+// LifoSlot in all interleavings of its owner and two thieves: each task comes out exactly once, with its content. Then
+// the same with every access of lifo_slot.h broken in turn.
 
 #include <gtest/gtest.h>
 
 #include <string>
 #include <vector>
 
+#include "runtime/lifo_slot.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
 #include "tests/model/mutants.h"

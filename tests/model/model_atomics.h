@@ -1,5 +1,5 @@
-// model_atomics.h: the atomics, locks and variables whose accesses the explorer schedules. To be given to code under test in the
-// place of StdAtomics (runtime/atomics.h).
+// model_atomics.h: the atomics, locks and variables whose accesses the explorer schedules. To be given to code under
+// test in the place of StdAtomics (runtime/atomics.h).
 
 #ifndef EVRING_TESTS_MODEL_MODEL_ATOMICS_H_
 #define EVRING_TESTS_MODEL_MODEL_ATOMICS_H_
@@ -22,7 +22,8 @@ class ModelAtomic {
 
  public:
   ModelAtomic() : ModelAtomic(T{}) {}
-  ModelAtomic(T value) : location_(internal::NewLocation(Bits(value), this)) {}  // NOLINT: converts, as std::atomic does
+  // Converts, as std::atomic does.
+  ModelAtomic(T value) : location_(internal::NewLocation(Bits(value), this)) {}  // NOLINT(google-explicit-constructor)
   ModelAtomic(const ModelAtomic&) = delete;
   ModelAtomic& operator=(const ModelAtomic&) = delete;
 
@@ -117,8 +118,8 @@ struct ModelAtomics {
   using Mutex = ModelMutex;
 };
 
-// A message that is stored until somebody waits for it, such as a completion in a ring: what was done before Post is visible after
-// Wait. Posts that nobody has waited for yet are one.
+// A message that is stored until somebody waits for it, such as a completion in a ring: what was done before Post is
+// visible after Wait. Posts that nobody has waited for yet are one.
 class Event {
   using Where = std::source_location;
 
@@ -136,7 +137,8 @@ class Event {
   const int location_;
 };
 
-// A variable that is no atomic. Accesses of two threads, one of them a write, without a happens-before edge fail the schedule.
+// A variable that is no atomic. Accesses of two threads, one of them a write, without a happens-before edge fail the
+// schedule.
 template <class T>
 class Plain {
   using Where = std::source_location;

@@ -3,15 +3,10 @@
 #include <algorithm>
 #include <sstream>
 
+#include "tests/model/engine.h"
+
 namespace evring::model {
 namespace {
-
-bool Acquires(std::memory_order order) {
-  return order == std::memory_order_acquire || order == std::memory_order_acq_rel;
-}
-bool Releases(std::memory_order order) {
-  return order == std::memory_order_release || order == std::memory_order_acq_rel;
-}
 
 bool EndsWith(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -77,8 +72,8 @@ MutationReport Mutate(const std::vector<Scenario>& scenarios, const std::string&
       schedules += result.schedules + result.redundant;
       if (!result.failure) continue;
       found = true;
-      text << mutant.ToString() << ": " << scenario->name << ", after " << schedules << " schedules: "
-           << result.failure->what << "\n";
+      text << mutant.ToString() << ": " << scenario->name << ", after " << schedules
+           << " schedules: " << result.failure->what << "\n";
     }
     if (found) {
       ++report.found;

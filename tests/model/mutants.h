@@ -1,6 +1,6 @@
-// mutants.h: the code under test with one access gone wrong, for every access and every way to go wrong that makes a difference
-// to it. A model test that is worth its name fails on each; those that it cannot fail on are listed in the test, with
-// the reason.
+// mutants.h: the code under test with one access gone wrong, for every access and every way to go wrong that makes a
+// difference to it. A model test that is worth its name fails on each; those that it cannot fail on are listed in the
+// test, with the reason.
 
 #ifndef EVRING_TESTS_MODEL_MUTANTS_H_
 #define EVRING_TESTS_MODEL_MUTANTS_H_

@@ -1,8 +1,6 @@
-// RunQueue in all interleavings of an owner and one or two thieves, on queues of two and four slots, under the C++ memory model:
-// each task comes out exactly once, with its content, and none stays behind. Then the same with every access of
-// run_queue.h broken in turn.
-
-#include "runtime/run_queue.h"
+// RunQueue in all interleavings of an owner and one or two thieves, on queues of two and four slots, under the C++
+// memory model: each task comes out exactly once, with its content, and none stays behind. Then the same with every
+// access of run_queue.h broken in turn.
 
 #include <gtest/gtest.h>
 
@@ -10,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/run_queue.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
 #include "tests/model/mutants.h"
@@ -183,8 +182,9 @@ INSTANTIATE_TEST_SUITE_P(Scenarios, RunQueueModel, testing::ValuesIn(Scenarios()
 
 TEST(RunQueueMutants, EachIsFound) {
   const char* const kLoadBuffering =
-      "keeps a thief's read of a slot from seeing what its own claim makes room for: a load that sees the future, which the model "
-      "does not know";
+      "keeps a thief's read of a slot from seeing what its own claim makes room for: a load that sees the future, "
+      "which "
+      "the model does not know";
   const model::MutationReport report =
       model::Mutate(Scenarios(), "runtime/run_queue.h",
                     {{"StealInto: compare_exchange(release) without release", kLoadBuffering},

@@ -1,16 +1,18 @@
-// weak_memory.h: what the C++ memory model lets a load see, as far as it can be had by running threads one step at a time.
+// weak_memory.h: what the C++ memory model lets a load see, as far as it can be had by running threads one step at a
+// time.
 //
-// Each atomic keeps every value that was stored in it, in modification order (here: the order of execution). Each thread has a
-// view: for each atomic, the oldest of those stores that it may still read. Reading or writing moves its view of that
-// atomic forward (coherence). A release store carries the whole view of its thread along as a message, an acquire load
-// that reads it takes the message into its own view; a relaxed store carries only itself. A read-modify-write reads the
-// last store, and passes on the message of what it replaced (release sequence). A view also holds, for each thread, how
-// many of its steps happened before: so data races on plain variables are found in the same way.
+// Each atomic keeps every value that was stored in it, in modification order (here: the order of execution). Each
+// thread has a view: for each atomic, the oldest of those stores that it may still read. Reading or writing moves its
+// view of that atomic forward (coherence). A release store carries the whole view of its thread along as a message, an
+// acquire load that reads it takes the message into its own view; a relaxed store carries only itself. A
+// read-modify-write reads the last store, and passes on the message of what it replaced (release sequence). A view also
+// holds, for each thread, how many of its steps happened before: so data races on plain variables are found in the same
+// way.
 //
-// Not modelled: a load that sees a store which its own thread has let a later store run ahead of (load buffering: r = x; y = 1
-// against r = y; x = 1 with both reading 1), stores to one atomic whose modification order is not the order of execution,
-// seq_cst and fences (refused). So the model finds a wrong order if it loses a value, and not if it would let a read see
-// the future.
+// Not modelled: a load that sees a store which its own thread has let a later store run ahead of (load buffering: r =
+// x; y = 1 against r = y; x = 1 with both reading 1), stores to one atomic whose modification order is not the order of
+// execution, seq_cst and fences (refused). So the model finds a wrong order if it loses a value, and not if it would
+// let a read see the future.
 
 #ifndef EVRING_TESTS_MODEL_WEAK_MEMORY_H_
 #define EVRING_TESTS_MODEL_WEAK_MEMORY_H_
@@ -24,8 +26,8 @@
 
 namespace evring::model {
 
-inline constexpr int kThreadsMax = 5;           // of a scenario
-inline constexpr int kSetupThread = kThreadsMax;  // makes the objects before the others start, and looks at them afterwards
+inline constexpr int kThreadsMax = 5;             // of a scenario
+inline constexpr int kSetupThread = kThreadsMax;  // makes the objects before they start, and looks at them afterwards
 inline constexpr int kClocks = kThreadsMax + 1;
 inline constexpr int kLocationsMax = 120;
 

@@ -148,18 +148,22 @@ TEST(HostileTiming, TheWatchdogDoesNotFallAsleepWhileAWorkerIsOnItsWayToATask) {
 }
 
 
-Task<> MoveWhile(int stuck, const std::atomic<bool>* computing, std::atomic<bool>* arrived) {
-  CO_ASSERT_TRUE(co_await EventuallyInTask([computing] { return computing->load(); }));
-  co_await ResumeOn(stuck);
+// Holds its worker until it is told where to go, so that the two are on different ones.
+Task<> MoveOnceTold(std::atomic<bool>* started, const std::atomic<int>* to, std::atomic<bool>* arrived) {
+  started->store(true);
+  while (to->load() < 0) {
+  }
+  co_await ResumeOn(to->load());
   arrived->store(true);
 }
 
 Task<> ComputeUntilAnotherArrives(std::atomic<bool>* arrived_in_time) {
-  std::atomic<bool> computing = false;
+  std::atomic<bool> started = false;
+  std::atomic<int> to = -1;
   std::atomic<bool> arrived = false;
-  co_await ResumeOn(0);
-  JoinHandle<> mover = co_await Spawn(MoveWhile(0, &computing, &arrived));
-  computing = true;
+  JoinHandle<> mover = co_await Spawn(MoveOnceTold(&started, &to, &arrived));
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&started] { return started.load(); }));
+  to = Worker::Current()->index();
   arrived_in_time->store(ComputeUntil(&arrived));
   co_await std::move(mover);
 }

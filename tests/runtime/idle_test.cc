@@ -1,5 +1,5 @@
-// Idle on one thread: who is chosen, who is counted, the ends of the range; and a stress test in which real threads sleep and
-// wake each other. That nothing is lost in any interleaving is the matter of tests/model/idle_model_test.cc.
+// Idle on one thread: who is chosen, who is counted, the ends of the range; and a stress test in which real threads
+// sleep and wake each other. That nothing is lost in any interleaving is the matter of tests/model/idle_model_test.cc.
 
 #include "runtime/idle.h"
 
@@ -127,6 +127,11 @@ TEST(IdleDeathTest, MisuseEndsTheProcess) {
   EXPECT_DEATH(Idle<>(1025), "1 to 1024 workers");
   EXPECT_DEATH(static_cast<void>(Idle<>(2).Park(2, false)), "no such worker");
   EXPECT_DEATH(static_cast<void>(Idle<>(2).Park(-1, false)), "no such worker");
+  EXPECT_DEATH(static_cast<void>(Idle<>(2).NotifyOneFrom(2)), "no such worker");
+  EXPECT_DEATH(static_cast<void>(Idle<>(2).NotifyOneFrom(-1)), "no such worker");
+  EXPECT_DEATH(static_cast<void>(Idle<>(2).IsParked(2)), "no such worker");
+  EXPECT_DEATH(static_cast<void>(Idle<>(2).Unpark(2)), "no such worker");
+  EXPECT_DEATH(Idle<>(2).SearchOn(2), "no such worker");
   EXPECT_DEATH(static_cast<void>(Idle<>(2).Park(0, true)), "only a searcher stops searching");
   EXPECT_DEATH(static_cast<void>(Idle<>(2).EndSearchFound()), "only a searcher stops searching");
   EXPECT_DEATH(

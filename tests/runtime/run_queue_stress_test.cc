@@ -1,6 +1,6 @@
-// RunQueue, LifoSlot and InjectQueue under real threads, for ThreadSanitizer and for processors that reorder: an owner that pushes, in
-// batches and one by one, pops and overflows, and one to eight thieves. Each task comes out exactly once, with its content,
-// which is plain memory: a hand-over without an edge is a race.
+// RunQueue, LifoSlot and InjectQueue under real threads, for ThreadSanitizer and for processors that reorder: an owner
+// that pushes, in batches and one by one, pops and overflows, and one to eight thieves. Each task comes out exactly
+// once, with its content, which is plain memory: a hand-over without an edge is a race.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// RunQueue and LifoSlot on one thread: order, what overflows, what a thief gets, batches, many laps. What threads do to each other
-// is the matter of tests/model and of run_queue_stress_test.cc.
+// RunQueue and LifoSlot on one thread: order, what overflows, what a thief gets, batches, many laps. What threads do to
+// each other is the matter of tests/model and of run_queue_stress_test.cc.
 
 #include "runtime/run_queue.h"
 
@@ -119,7 +119,12 @@ TEST(RunQueue, ABatchLargerThanTheQueueOverflowsInOrder) {
   Tasks tasks(12);
   RunQueue<Task, 4> queue;
   Overflow overflow;
-  for (int i = 0; i < 12; ++i) queue.PushUnpublished(tasks[i], overflow);
+  for (int i = 0; i < 12; ++i) {
+    queue.PushUnpublished(tasks[i], [&](Task** items, size_t n) {
+      EXPECT_EQ(queue.SizeApprox(), 2u) << "what stays is there for thieves";
+      overflow(items, n);
+    });
+  }
   queue.Publish();
   EXPECT_EQ(overflow.numbers, (std::vector<int>{0, 1, 4, 2, 3, 7, 5, 6, 10}));
   EXPECT_EQ(PopAll(&queue), (std::vector<int>{8, 9, 11}));

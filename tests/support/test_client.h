@@ -1,5 +1,5 @@
-// test_client.h: a client of TCP servers over a plain blocking socket, which knows enough HTTP/1.1 to read answers. Shares
-// no code with net/. Used by one thread; every wait is bounded by kPatienceSeconds, after which the test fails.
+// test_client.h: a client of TCP servers over a plain blocking socket, which knows enough HTTP/1.1 to read answers.
+// Shares no code with net/. Used by one thread; every wait is bounded by kPatienceSeconds, after which the test fails.
 
 #ifndef EVRING_TESTS_SUPPORT_TEST_CLIENT_H_
 #define EVRING_TESTS_SUPPORT_TEST_CLIENT_H_
@@ -21,6 +21,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "gtest/gtest.h"
 
@@ -133,7 +134,8 @@ class TestClient {
     return taken;
   }
 
-  // The next answer; 1xx count as answers of their own. nullopt: the connection ended before it was whole, or it is none.
+  // The next answer; 1xx count as answers of their own. nullopt: the connection ended before it was whole, or it is
+  // none.
   std::optional<TestResponse> ReadResponse(bool to_head = false) {
     size_t end;
     while ((end = received_.find("\r\n\r\n")) == std::string::npos) {

@@ -52,7 +52,8 @@ TEST_P(AnswersTest, ExpectContinueIsSaidWhenTheBodyIsRead) {
 TEST_P(AnswersTest, ExpectContinueOfABodyThatIsNotReadClosesBehindTheAnswer) {
   ServerUnderTest server(GetParam(), ServerOptions(), &AnswerAtOnce);
   TestClient client(server.port());
-  const auto response = client.Ask("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+  const auto response =
+      client.Ask("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
   ASSERT_TRUE(response.has_value());
   EXPECT_EQ(response->status, 200);
   EXPECT_TRUE(client.AtEnd());
@@ -126,7 +127,8 @@ TEST_P(AnswersTest, ASmallBodyThatIsNotReadIsSkipped) {
   EXPECT_TRUE(client.Ask(Get("/")).has_value());
 }
 
-// The client is still sending when the answer is made: it must be able to read it, and then finds the connection closed.
+// The client is still sending when the answer is made: it must be able to read it, and then finds the connection
+// closed.
 TEST_P(AnswersTest, ABigBodyThatIsNotReadClosesButTheAnswerArrives) {
   ServerUnderTest server(GetParam(), ServerOptions(), &AnswerAtOnce);
   for (const bool chunked : {false, true}) {
@@ -278,9 +280,9 @@ TEST_P(AnswersTest, ErrorsOfHandlersBecomeAnswersAndTheConnectionGoesOn) {
     return Fails(request->head().raw_path(), response);
   });
   TestClient client(server.port());
-  for (const auto& [path, status] : {std::pair("/throws", 500), std::pair("/silent", 500), std::pair("/notfound", 404),
-                                     std::pair("/invalid", 400), std::pair("/denied", 403),
-                                     std::pair("/unavailable", 503), std::pair("/other", 500)}) {
+  for (const auto& [path, status] :
+       {std::pair("/throws", 500), std::pair("/silent", 500), std::pair("/notfound", 404), std::pair("/invalid", 400),
+        std::pair("/denied", 403), std::pair("/unavailable", 503), std::pair("/other", 500)}) {
     SCOPED_TRACE(path);
     const auto response = client.Ask(Get(path));
     ASSERT_TRUE(response.has_value());

@@ -1,9 +1,10 @@
-// The end of a server: Drain() under load, with requests under way, and past its time limit; and running out of descriptors.
+// The end of a server: Drain() under load, with requests under way, and past its time limit; and running out of
+// descriptors.
 //
-// What is promised. A request counts as accepted if the send() of its last byte returned before Drain() was called, on a
-// connection that the server has accepted (here: one that has had an answer before, or that stats() counts). Each accepted
-// request gets its whole answer. A request that was sent later may find the connection closed, but an answer that has
-// begun is whole.
+// What is promised. A request counts as accepted if the send() of its last byte returned before Drain() was called, on
+// a connection that the server has accepted (here: one that has had an answer before, or that stats() counts). Each
+// accepted request gets its whole answer. A request that was sent later may find the connection closed, but an answer
+// that has begun is whole.
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -93,8 +94,8 @@ TEST_P(DrainTest, UnderLoadEachAcceptedRequestIsAnswered) { DrainUnderLoad(GetPa
 
 TEST_P(DrainTest, UnderPipelinedLoadEachAcceptedRequestIsAnswered) { DrainUnderLoad(GetParam(), 16); }
 
-// More requests in one go than a receive buffer holds, all in the socket when the drain begins. Requests end where buffers
-// end: a server that holds no further byte must not take that for the end of the pipeline.
+// More requests in one go than a receive buffer holds, all in the socket when the drain begins. Requests end where
+// buffers end: a server that holds no further byte must not take that for the end of the pipeline.
 TEST_P(DrainTest, ALongPipelineIsAnsweredToItsEnd) {
   constexpr int kRequests = 400;
   const std::string padding(64 - Get("/fast", "X: \r\n").size(), 'x');

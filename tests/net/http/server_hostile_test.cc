@@ -1,6 +1,7 @@
-// The server against requests that break rules, over sockets. Each case of hostile_requests.h is sent whole, byte by byte,
-// and with the sending side closed behind it; the answer must be the right one, the connection must end, the next good
-// request must be served, and at the end no connection and no descriptor may be left. Then clients that are too slow.
+// The server against requests that break rules, over sockets. Each case of hostile_requests.h is sent whole, byte by
+// byte, and with the sending side closed behind it; the answer must be the right one, the connection must end, the next
+// good request must be served, and at the end no connection and no descriptor may be left. Then clients that are too
+// slow.
 
 #include <string>
 #include <string_view>

@@ -7,12 +7,10 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
-#include <functional>
 #include <memory>
 #include <ostream>
 #include <random>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -29,9 +27,11 @@ namespace {
 using testing::AwaitStop;
 using testing::Code;
 using testing::JoinAll;
+using testing::Rival;
 using testing::RunFor;
 using testing::Scaled;
 using testing::Settle;
+using testing::Spin;
 
 // One of each, in a state in which every wait waits.
 struct Primitives {
@@ -231,10 +231,6 @@ INSTANTIATE_TEST_SUITE_P(All, SyncCancellation, ::testing::ValuesIn(kOperations)
 
 // --- At the same time --------------------------------------------------------------------------------------------------
 
-void Spin(uint32_t n) {
-  for (uint32_t i = 0; i < n; ++i) asm volatile("" ::: "memory");
-}
-
 // Where tasks wait for each other, so that on several workers they go on at the same time; on one, in any order.
 class Start {
  public:
@@ -288,37 +284,6 @@ Task<void> RaceOfTasks(const Operation* op, std::mt19937* random, Outcomes* outc
   co_await outcomes->Count(op, &p, &waiter, served);
 }
 
-// A thread that is no worker and runs what it is given at once.
-class Rival {
- public:
-  Rival() : thread_([this] { Loop(); }) {}
-  ~Rival() {
-    Begin(nullptr);
-    thread_.join();
-  }
-  void Begin(std::function<void()> work) {
-    work_ = std::move(work);
-    busy_.store(true, std::memory_order_release);
-  }
-  bool busy() const { return busy_.load(std::memory_order_acquire); }
-
- private:
-  void Loop() {
-    for (;;) {
-      for (int looks = 0; !busy(); ++looks) {
-        if (looks % 1000 == 999) std::this_thread::yield();
-      }
-      if (work_ == nullptr) return;
-      work_();
-      busy_.store(false, std::memory_order_release);
-    }
-  }
-
-  std::function<void()> work_;
-  std::atomic<bool> busy_{false};
-  std::thread thread_;
-};
-
 // The waiter begins to wait, or has just begun, while another thread stops and serves it.
 Task<void> RaceOfThreads(const Operation* op, Rival* rival, std::mt19937* random, Outcomes* outcomes) {
   Primitives p;
@@ -336,7 +301,7 @@ Task<void> RaceOfThreads(const Operation* op, Rival* rival, std::mt19937* random
     Spin(serve_first ? 0 : between);
     if (!serve_first) served = op->serve(&p);
   });
-  while (rival->busy()) co_await Yield();
+  co_await rival->Ended();
   co_await outcomes->Count(op, &p, &waiter, served);
 }
 

@@ -3,6 +3,11 @@
 #ifndef EVRING_TESTS_RUNTIME_SYNC_SYNC_TEST_UTIL_H_
 #define EVRING_TESTS_RUNTIME_SYNC_SYNC_TEST_UTIL_H_
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,6 +42,51 @@ inline Task<void> JoinAll(std::vector<JoinHandle<void>>* handles) {
   for (JoinHandle<void>& handle : *handles) co_await std::move(handle);
   handles->clear();
 }
+
+inline void Spin(uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) asm volatile("" ::: "memory");
+}
+
+// A thread that is no worker and stands ready: what it is given it runs within a microsecond, so that the two meet.
+class Rival {
+ public:
+  Rival() : thread_([this] { Loop(); }) {}
+  ~Rival() {
+    Begin(nullptr);
+    thread_.join();
+  }
+  // One thing at a time: the last has ended.
+  void Begin(std::function<void()> work) {
+    work_ = std::move(work);
+    busy_.store(true, std::memory_order_release);  // pairs with busy(), in Loop()
+  }
+  bool busy() const { return busy_.load(std::memory_order_acquire); }
+
+  // Blocks until it has ended, which is soon.
+  void Join() const {
+    while (busy()) std::this_thread::yield();
+  }
+  // The same, and other tasks of this worker run meanwhile.
+  Task<void> Ended() const {
+    while (busy()) co_await Yield();
+  }
+
+ private:
+  void Loop() {
+    for (;;) {
+      for (int looks = 0; !busy(); ++looks) {
+        if (looks % 1000 == 999) std::this_thread::yield();
+      }
+      if (work_ == nullptr) return;
+      work_();
+      busy_.store(false, std::memory_order_release);  // pairs with busy(), by whoever began
+    }
+  }
+
+  std::function<void()> work_;
+  std::atomic<bool> busy_{false};
+  std::thread thread_;
+};
 
 // The code of an error, and kOk for none: what EXPECT_EQ prints well.
 inline absl::StatusCode Code(const absl::Status& status) { return status.code(); }

@@ -1,0 +1,58 @@
+// test_kernel.h: the system's kernel with a hand on it: calls are counted, and made to fail or to be late on demand.
+
+#ifndef EVRING_TESTS_RUNTIME_TEST_KERNEL_H_
+#define EVRING_TESTS_RUNTIME_TEST_KERNEL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "kevent/kernel.h"
+
+namespace evring::testing {
+
+class TestKernel : public kevent::Kernel {
+ public:
+  std::atomic<int> setups{0};
+  std::atomic<int> messages{0};
+  std::atomic<int> refused_enters{0};
+
+  // What the n-th Setup() answers instead, counted from 0.
+  std::function<absl::Status(int n)> on_setup;
+  // Before a message is sent; on the thread that sends it.
+  std::function<void()> on_message;
+  // A negative errno: the call answers that and does nothing. Set before the runtime is made.
+  std::function<int(unsigned to_submit, unsigned min_complete)> on_enter;
+
+  absl::Status Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) override {
+    if (const int n = setups++; on_setup) {
+      if (absl::Status status = on_setup(n); !status.ok()) return status;
+    }
+    return kevent::SystemKernel()->Setup(options, ring, features);
+  }
+  void Teardown(io_uring* ring) override { kevent::SystemKernel()->Teardown(ring); }
+  int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
+            const kevent::WaitArgs& wait) override {
+    if (on_enter) {
+      if (const int rc = on_enter(to_submit, min_complete); rc < 0) {
+        ++refused_enters;
+        return rc;
+      }
+    }
+    return kevent::SystemKernel()->Enter(ring, features, to_submit, min_complete, flags, wait);
+  }
+  int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override {
+    return kevent::SystemKernel()->Register(ring, opcode, arg, nr_args);
+  }
+  int Message(int target_fd, uint64_t user_data) override {
+    ++messages;
+    if (on_message) on_message();
+    return kevent::SystemKernel()->Message(target_fd, user_data);
+  }
+  int64_t NowNs() override { return kevent::SystemKernel()->NowNs(); }
+};
+
+}  // namespace evring::testing
+
+#endif  // EVRING_TESTS_RUNTIME_TEST_KERNEL_H_
