@@ -3,9 +3,9 @@
 //   bazel run -c opt //bench:rescue
 //
 // Two workers serve echo connections; on one of them a task computes for --burst at a time. A client, a plain thread,
-// sends one message at a time over the connections in turn and measures how long each answer takes. The same is done with
-// rescue switched off, in alternation, on fresh runtimes. Prints the latencies and, at the end, the ratio of the medians of
-// the rounds' 99th percentiles.
+// sends one message at a time over the connections in turn and measures how long each answer takes. The same is done
+// with rescue switched off, in alternation, on fresh runtimes. Prints the latencies and, at the end, the ratio of the
+// medians of the rounds' 99th percentiles.
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -128,7 +128,8 @@ double Median(std::vector<double> values) {
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Latency of connections beside a task that computes, with rescue and without.");
   absl::ParseCommandLine(argc, argv);
-  std::printf("| round | rescue | messages | p50 us | p99 us | max us | rescued events |\n|---|---|---|---|---|---|---|\n");
+  std::printf(
+      "| round | rescue | messages | p50 us | p99 us | max us | rescued events |\n|---|---|---|---|---|---|---|\n");
   std::vector<double> p99[2];
   for (int round = 0; round < std::max(absl::GetFlag(FLAGS_rounds), 1); ++round) {
     for (const bool rescue : {round % 2 == 0, round % 2 != 0}) {

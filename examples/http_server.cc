@@ -78,8 +78,8 @@ std::string StatusPage(const http::ServerStats& s, const evring::Runtime& runtim
 }
 
 Task<absl::Status> Serve(const evring::Runtime* runtime, evring::SignalSet* signals) {
-  auto address = evring::net::SocketAddress::Parse(
-      absl::StrCat(absl::GetFlag(FLAGS_address), ":", absl::GetFlag(FLAGS_port)));
+  auto address =
+      evring::net::SocketAddress::Parse(absl::StrCat(absl::GetFlag(FLAGS_address), ":", absl::GetFlag(FLAGS_port)));
   if (!address.ok()) co_return address.status();
   auto listener = evring::net::Listener::Listen(*address);
   if (!listener.ok()) co_return listener.status();

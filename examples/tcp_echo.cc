@@ -55,8 +55,8 @@ Task<absl::Status> Serve(evring::net::Listener* listener) {
 }
 
 Task<absl::Status> Main(evring::SignalSet* signals) {
-  auto address = evring::net::SocketAddress::Parse(
-      absl::StrCat(absl::GetFlag(FLAGS_address), ":", absl::GetFlag(FLAGS_port)));
+  auto address =
+      evring::net::SocketAddress::Parse(absl::StrCat(absl::GetFlag(FLAGS_address), ":", absl::GetFlag(FLAGS_port)));
   if (!address.ok()) co_return address.status();
   auto listener = evring::net::Listener::Listen(*address);
   if (!listener.ok()) co_return listener.status();

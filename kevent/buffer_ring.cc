@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
+#include "kevent/memory_retry.h"
 #include "kevent/sanitizer.h"
 
 #ifdef EVRING_ASAN
@@ -54,7 +55,9 @@ absl::StatusOr<std::unique_ptr<BufferRing>> BufferRing::Create(Ring* ring, const
   reg.ring_addr = reinterpret_cast<uintptr_t>(entries);
   reg.ring_entries = options.max;
   reg.bgid = options.group;
-  if (const int rc = ring->kernel_->Register(&ring->ring_, IORING_REGISTER_PBUF_RING, &reg, 1); rc < 0) {
+  const int rc =
+      RetryWithoutMemory([&] { return ring->kernel_->Register(&ring->ring_, IORING_REGISTER_PBUF_RING, &reg, 1); });
+  if (rc < 0) {
     munmap(entries, options.max * sizeof(io_uring_buf));
     return ErrnoToStatus(rc, "register buffer ring");
   }

@@ -28,8 +28,8 @@ struct BufferRingOptions {
   BufferRingOptions() = default;
   uint16_t group = 0;
   uint32_t buffer_bytes = 4096;  // a multiple of 64
-  uint32_t initial = 64;  // lent at first; from 1 to max, what lies outside counts as the nearer one
-  uint32_t max = 4096;  // a power of two, at most 32768
+  uint32_t initial = 64;         // lent at first; from 1 to max, what lies outside counts as the nearer one
+  uint32_t max = 2048;           // a power of two, at most 32768
 };
 
 class BufferRing {

@@ -9,9 +9,7 @@ namespace evring::kevent {
 namespace {
 
 // A failed write has no better place to be reported: the abort below still says that something broke.
-void Put(const char* text) {
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, std::strlen(text));
-}
+void Put(const char* text) { [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text, std::strlen(text)); }
 
 }  // namespace
 

@@ -13,10 +13,10 @@ namespace evring::kevent {
 
 }  // namespace evring::kevent
 
-#define EVRING_CHECK(condition, text)                                          \
-  do {                                                                         \
-    if (!(condition)) [[unlikely]]                                             \
-      ::evring::kevent::CheckFailed(__FILE__, __LINE__, #condition, text);     \
+#define EVRING_CHECK(condition, text)                                      \
+  do {                                                                     \
+    if (!(condition)) [[unlikely]]                                         \
+      ::evring::kevent::CheckFailed(__FILE__, __LINE__, #condition, text); \
   } while (false)
 
 #ifdef NDEBUG

@@ -23,10 +23,10 @@ inline constexpr int64_t kNoDeadline = std::numeric_limits<int64_t>::max();
 struct RingOptions {
   RingOptions() = default;
   // Requests that fit between two enters. Rounded up to a power of two by the kernel; above 32768 it takes 32768.
-  uint32_t sq_entries = 1024;
+  uint32_t sq_entries = 512;
   // Completions that fit before the overflow path (about four times as dear) takes over. At least sq_entries; rounded
   // up likewise, above 65536 to 65536.
-  uint32_t cq_entries = 8192;
+  uint32_t cq_entries = 4096;
   // Features to use if the kernel has them.
   Features allowed = Features::All();
 };

@@ -149,8 +149,8 @@ unsigned Ring::CopyOut(RawCompletion* out, unsigned max) {
     tail_shown = sealed_tail_;
     io_uring_smp_store_release(ring_.sq.ktail, tail_shown);
   }
-  // One enter runs about twenty of what the kernel has deferred, or brings in one ring-full of an overflow; the flags say
-  // that there is more. The bound is for a source that never runs dry.
+  // One enter runs about twenty of what the kernel has deferred, or brings in one ring-full of an overflow; the flags
+  // say that there is more. The bound is for a source that never runs dry.
   unsigned n = 0;
   for (int enters = 0; enters < kCopyOutEntersMax; ++enters) {
     const unsigned to_submit = tail_shown - io_uring_smp_load_acquire(ring_.sq.khead);
@@ -177,6 +177,7 @@ unsigned Ring::CopyReady(RawCompletion* out, unsigned max) {
     out[n++] = RawCompletion{cqe.user_data, cqe.res, cqe.flags};
   }
   io_uring_smp_store_release(ring_.cq.khead, i);  // copied: the kernel may fill the slots again
+  counters_.completions += i - head;              // the interrupted code is in a task and does not consume
   return n;
 }
 

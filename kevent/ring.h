@@ -9,8 +9,8 @@
 // the completions to memory that another thread may read, and moves the index. What must hold: the handler never runs
 // it while the owner is inside Wait() or Consume() (inside the Enter() of a full queue it may); and the owner consumes
 // nothing further while copied completions are still undelivered, or a multishot would be reported out of order. Who
-// sees to both: runtime/rescue.h. CopyOut() also submits what was prepared before the last Seal(): an entry after it may
-// be half written.
+// sees to both: runtime/rescue.h. CopyOut() also submits what was prepared before the last Seal(): an entry after it
+// may be half written.
 //
 // Overflow. Completions that find the ring full are kept by the kernel in order (NODROP) and come in as room is made,
 // one ring-full per enter. Nothing is lost; each episode is counted.

@@ -15,6 +15,7 @@
 #include "kevent/errors.h"
 #include "kevent/features.h"
 #include "kevent/kernel.h"
+#include "kevent/memory_retry.h"
 
 namespace evring::kevent {
 namespace {
@@ -55,6 +56,9 @@ absl::Status SetupError(int error) {
           "io_uring_setup: ", error == EPERM ? "EPERM" : "EACCES",
           ": io_uring is switched off here: look at /proc/sys/kernel/io_uring_disabled, and at the seccomp profile of "
           "the container"));
+    case ENOMEM:
+      return ErrnoToStatus(error,
+                           "io_uring_setup (is RLIMIT_MEMLOCK, `ulimit -l`, too small for the rings of this user?)");
     default:
       return ErrnoToStatus(error, "io_uring_setup");
   }
@@ -73,7 +77,12 @@ class SystemKernelImpl final : public Kernel {
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG |
                    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
     params.cq_entries = options.cq_entries;
-    if (const int rc = io_uring_queue_init_params(options.sq_entries, ring, &params); rc < 0) return SetupError(-rc);
+    const io_uring_params wanted = params;
+    const int rc = RetryWithoutMemory([&] {
+      params = wanted;
+      return io_uring_queue_init_params(options.sq_entries, ring, &params);
+    });
+    if (rc < 0) return SetupError(-rc);
 
     // The submission array is the identity for good; a submit is then one store of the tail.
     for (unsigned i = 0; i < ring->sq.ring_entries; ++i) ring->sq.array[i] = i;

@@ -155,7 +155,7 @@ class [[nodiscard]] BufferedWriter<Stream>::FlushAwaiter {
 
   bool await_ready() {
     EVRING_DCHECK(!writer_->busy_, "one call at a time");
-    if (!writer_->status_.ok() || writer_->size_ == 0) return true;
+    if (writer_->size_ == 0) return true;  // also after an error, which leaves nothing behind
     writer_->BeginCall();
     write_.emplace(
         [this] { return writer_->stream_->Write(std::span<const std::byte>(writer_->memory_.get(), writer_->size_)); });

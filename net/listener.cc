@@ -21,7 +21,8 @@ namespace {
 std::string FileSystemPath(const SocketAddress& address) {
   if (address.family() != AF_UNIX || address.size() <= offsetof(sockaddr_un, sun_path)) return "";
   const auto* local = reinterpret_cast<const sockaddr_un*>(address.data());
-  return local->sun_path[0] == '\0' ? "" : std::string(local->sun_path, strnlen(local->sun_path, sizeof(local->sun_path)));
+  return local->sun_path[0] == '\0' ? ""
+                                    : std::string(local->sun_path, strnlen(local->sun_path, sizeof(local->sun_path)));
 }
 
 // Removes `path` if it is a socket that nobody listens on.
@@ -83,6 +84,7 @@ void Listener::Shutdown() {
 }
 
 void Listener::Close() {
+  if (acceptor_ != nullptr) socket_.Release();  // closed by the acceptor, when its request has ended
   acceptor_.reset();
   socket_.Close();
   if (!unix_path_.empty()) unlink(std::exchange(unix_path_, {}).c_str());

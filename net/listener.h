@@ -1,8 +1,8 @@
 // listener.h: a listening stream socket: TCP over IPv4 or IPv6, or Unix.
 //
 // One task at a time accepts, on any worker. Connections come by one request that stays armed (multishot accept); those
-// that arrive while nobody accepts wait in order. A stop of the accepting task ends the wait with kCancelled; connections
-// that come after it are kept for the next Accept(), and closed with the listener.
+// that arrive while nobody accepts wait in order. A stop of the accepting task ends the wait with kCancelled;
+// connections that come after it are kept for the next Accept(), and closed with the listener.
 
 #ifndef EVRING_NET_LISTENER_H_
 #define EVRING_NET_LISTENER_H_
@@ -40,12 +40,13 @@ class Listener {
   Listener() = default;
   Listener(Listener&& other) noexcept { *this = std::move(other); }
   Listener& operator=(Listener&& other) noexcept;
-  // Closes; connections in the kernel's queue are refused. A Unix path that was bound is removed. Nobody may be waiting.
+  // Closes; connections in the kernel's queue are refused. A Unix path that was bound is removed. Nobody may be
+  // waiting.
   ~Listener() { Close(); }
 
   // Binds and listens. Port 0: the kernel picks one, see LocalAddress(). Errors: kAlreadyExists (EADDRINUSE),
-  // kPermissionDenied (ports below 1024, paths), kUnavailable (EADDRNOTAVAIL), kNotFound for the directory of a Unix path,
-  // those of Socket::Open.
+  // kPermissionDenied (ports below 1024, paths), kUnavailable (EADDRNOTAVAIL), kNotFound for the directory of a Unix
+  // path, those of Socket::Open.
   static absl::StatusOr<Listener> Listen(const SocketAddress& address, const ListenOptions& options = ListenOptions());
 
   // The next connection. -> absl::StatusOr<Stream>

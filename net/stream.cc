@@ -44,6 +44,7 @@ absl::Status Stream::Shutdown(Direction direction) {
 }
 
 void Stream::Close() {
+  if (receiver_ != nullptr) socket_.Release();  // closed by the receiver, when its request has ended
   receiver_.reset();
   socket_.Close();
 }

@@ -40,10 +40,17 @@ class Stream {
   Stream() = default;
   explicit Stream(Socket socket) : socket_(std::move(socket)) {}
   Stream(Stream&&) noexcept = default;
-  Stream& operator=(Stream&&) noexcept = default;
+  Stream& operator=(Stream&& other) noexcept {
+    if (this != &other) {
+      Close();
+      socket_ = std::move(other.socket_);
+      receiver_ = std::move(other.receiver_);
+    }
+    return *this;
+  }
   // Closes. What was sent still reaches the peer; what was received and not taken is dropped (the peer of a TCP
   // connection then sees a reset). No task may be waiting on the stream.
-  ~Stream() = default;
+  ~Stream() { Close(); }
 
   // Connects. Errors: kUnavailable (ECONNREFUSED, EHOSTUNREACH, …), kDeadlineExceeded (ETIMEDOUT), kNotFound for a Unix
   // path that is not there, those of Socket::Open, kCancelled.
@@ -76,8 +83,8 @@ class Stream {
   // The same for memory in up to IOV_MAX pieces. The array is borrowed too. -> absl::Status
   auto WriteV(std::span<const iovec> pieces) { return SendAll(socket_.fd(), pieces); }
 
-  // Half-close: the peer reads the end of the stream after what was sent (kSend); receives end (kReceive). Does not wait.
-  // kFailedPrecondition (ENOTCONN) if the peer has gone already.
+  // Half-close: the peer reads the end of the stream after what was sent (kSend); receives end (kReceive). Does not
+  // wait. kFailedPrecondition (ENOTCONN) if the peer has gone already.
   absl::Status Shutdown(Direction direction);
 
   // Closes now. Idempotent.
@@ -100,7 +107,8 @@ class Stream {
   };
 
   evring::internal::MultishotReceive* receiver() {
-    if (receiver_ == nullptr) [[unlikely]] receiver_.reset(new evring::internal::MultishotReceive(socket_.fd()));
+    if (receiver_ == nullptr) [[unlikely]]
+      receiver_.reset(new evring::internal::MultishotReceive(socket_.fd()));
     return receiver_.get();
   }
 

@@ -8,7 +8,6 @@
 #ifndef EVRING_RUNTIME_BLOCKING_H_
 #define EVRING_RUNTIME_BLOCKING_H_
 
-#include <atomic>
 #include <coroutine>
 #include <exception>
 #include <functional>
@@ -62,14 +61,13 @@ class [[nodiscard]] BlockingAwaiter final : private Wait, private BlockingJob {
   static absl::Status Cancelled() { return absl::CancelledError("RunBlocking: cancelled before it started"); }
 
   void OnStop() noexcept override {
-    stopped_.store(true, std::memory_order_release);  // before the job can be submitted, perhaps; pairs with RunJob()
-    if (!pool_->Revoke(this)) return;                 // it runs, or is not submitted yet: RunJob() completes the wait
+    if (!pool_->Revoke(this)) return;  // it runs, or is not submitted yet: RunJob() looks, and completes the wait
     result_ = Cancelled();
     context_->Complete(this);
   }
 
   void RunJob() noexcept override {
-    if (stopped_.load(std::memory_order_acquire)) {  // pairs with OnStop()
+    if (context_->stop_requested()) {
       result_ = Cancelled();
     } else {
       try {
@@ -89,7 +87,6 @@ class [[nodiscard]] BlockingAwaiter final : private Wait, private BlockingJob {
   Function function_;
   TaskContext* context_ = nullptr;
   BlockingPool* pool_ = nullptr;
-  std::atomic<bool> stopped_{false};
   std::optional<Result> result_;
   std::exception_ptr exception_;
 };
@@ -99,7 +96,8 @@ class [[nodiscard]] BlockingAwaiter final : private Wait, private BlockingJob {
 //
 // What it returns: nothing or a Status gives a Status, a T or a StatusOr<T> a StatusOr<T>. Its exception is rethrown.
 // kCancelled: a stop came before the call had started; it is not made. A call that has started cannot be ended from
-//   outside: it is waited out, and its result is the answer. Where that may take long, give it a CancelToken to look at.
+//   outside: it is waited out, and its result is the answer. Where that may take long, give it a CancelToken to look
+//   at.
 // kResourceExhausted: the pool has no thread and none can be made.
 //
 // gcc 12 destroys the captures of a closure twice that is written inside of a co_await expression, unless they are

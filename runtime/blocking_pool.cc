@@ -8,6 +8,8 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "kevent/check.h"
 
@@ -21,24 +23,28 @@ BlockingPool::~BlockingPool() {
   EVRING_CHECK(first_ == nullptr, "whoever waits for a job outlives it");
   ending_ = true;
   work_.notify_all();
-  thread_ended_.wait(lock, [this] { return threads_ == 0; });
+  thread_ended_.wait(lock, [this] { return threads_.empty(); });
+  std::vector<std::thread> ended = std::move(ended_);
+  lock.unlock();
+  for (std::thread& thread : ended) thread.join();
 }
 
 bool BlockingPool::Submit(BlockingJob* job) {
   std::unique_lock lock(mutex_);
-  if (queued_ >= idle_ && threads_ < threads_max_) {
+  if (queued_ >= idle_ && static_cast<int>(threads_.size()) < threads_max_) {
     // Threads start with every signal blocked: handlers belong to the application's own threads.
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    const auto self = threads_.emplace(threads_.end());
     try {
-      std::thread([this] { ThreadMain(); }).detach();
-      ++threads_;
+      *self = std::thread([this, self] { ThreadMain(self); });  // does not get beyond the mutex before we return
     } catch (const std::system_error&) {
       // The threads there are will come to it; without any there is nobody.
+      threads_.erase(self);
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (threads_ == 0) return false;
+    if (threads_.empty()) return false;
   }
   job->queued_ = true;
   job->previous_ = last_;
@@ -59,7 +65,7 @@ bool BlockingPool::Revoke(BlockingJob* job) {
 
 int BlockingPool::threads() const {
   std::lock_guard lock(mutex_);
-  return threads_;
+  return static_cast<int>(threads_.size());
 }
 
 void BlockingPool::Unlink(BlockingJob* job) {
@@ -69,7 +75,7 @@ void BlockingPool::Unlink(BlockingJob* job) {
   --queued_;
 }
 
-void BlockingPool::ThreadMain() {
+void BlockingPool::ThreadMain(std::list<std::thread>::iterator self) {
   pthread_setname_np(pthread_self(), "evring-blocking");
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -83,14 +89,17 @@ void BlockingPool::ThreadMain() {
     }
     if (ending_) break;
     ++idle_;
-    const bool timed_out =
-        work_.wait_for(lock, absl::ToChronoNanoseconds(idle_time_)) == std::cv_status::timeout;
+    const bool timed_out = work_.wait_for(lock, absl::ToChronoNanoseconds(idle_time_)) == std::cv_status::timeout;
     --idle_;
     if (timed_out && first_ == nullptr) break;
   }
-  --threads_;
+  std::vector<std::thread> ended = std::exchange(ended_, {});
+  ended_.push_back(std::move(*self));
+  threads_.erase(self);
   // Under the lock: the destructor may free the pool as soon as it is released.
   thread_ended_.notify_all();
+  lock.unlock();
+  for (std::thread& thread : ended) thread.join();  // they have nothing more to do
 }
 
 }  // namespace evring

@@ -7,8 +7,10 @@
 #define EVRING_RUNTIME_BLOCKING_POOL_H_
 
 #include <condition_variable>
-#include <cstdint>
+#include <list>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 #include "absl/time/time.h"
 
@@ -37,7 +39,7 @@ class BlockingJob {
 class BlockingPool {
  public:
   BlockingPool(int threads_max, absl::Duration idle);
-  // Waits for the jobs that run; none may be queued any more.
+  // Waits for the jobs that run and joins the threads; no job may be queued any more.
   ~BlockingPool();
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
@@ -51,7 +53,7 @@ class BlockingPool {
   int threads() const;
 
  private:
-  void ThreadMain();
+  void ThreadMain(std::list<std::thread>::iterator self);
   void Unlink(BlockingJob* job);
 
   const int threads_max_;
@@ -63,7 +65,8 @@ class BlockingPool {
   BlockingJob* first_ = nullptr;  // these under mutex_
   BlockingJob* last_ = nullptr;
   int queued_ = 0;
-  int threads_ = 0;
+  std::list<std::thread> threads_;
+  std::vector<std::thread> ended_;  // to be joined by the next that ends, or the destructor
   int idle_ = 0;
   bool ending_ = false;
 };

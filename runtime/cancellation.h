@@ -5,8 +5,8 @@
 //   if (co_await StopRequested()) co_return;                    in a loop that computes and never waits
 //
 // A stop is a request: it ends every wait of the task and of its descendants, the one that goes on and all later ones,
-// with kCancelled (joins excepted, which wait for a child that was asked to stop as well). What the task makes of that is
-// its own affair; it ends by returning. A stop is never taken back.
+// with kCancelled (joins excepted, which wait for a child that was asked to stop as well). What the task makes of that
+// is its own affair; it ends by returning. A stop is never taken back.
 //
 // Tokens are inherited: a child's own stop is requested as soon as its parent's is. A token is a counted reference; it
 // may be asked on any thread, at any time, also after the task has ended.
@@ -112,8 +112,8 @@ class CancellableTask final : public Spawned<T>, private CancelRegistration {
 
 }  // namespace internal
 
-// Calls `callback()` once when the stop of `token` is requested: on the thread that requests it, or in the constructor if
-// that was before. The callback must not throw, block, or wait for a task.
+// Calls `callback()` once when the stop of `token` is requested: on the thread that requests it, or in the constructor
+// if that was before. The callback must not throw, block, or wait for a task.
 //
 // The destructor waits until a call that runs on another thread has returned; inside the callback itself it does not
 // wait. So whatever the callback uses need only live as long as this. Any thread.

@@ -114,7 +114,8 @@ class TaskContext {
 
   Scheduler* scheduler() const { return scheduler_; }
 
-  // --- Waiting (by the task, and by whoever completes the wait) -------------------------------------------------------
+  // --- Waiting (by the task, and by whoever completes the wait)
+  // -------------------------------------------------------
 
   // The task, about to suspend at `resume`. False: a stop was requested, do not suspend.
   [[nodiscard]] bool BeginWait(Wait* wait, std::coroutine_handle<> resume) {
@@ -141,7 +142,8 @@ class TaskContext {
   // The wait that is going on, if a stop has reached it and it has not completed.
   bool StillStopping(const Wait* wait) const { return word_.Current() == wait; }
 
-  // --- Scheduling -----------------------------------------------------------------------------------------------------
+  // --- Scheduling
+  // -----------------------------------------------------------------------------------------------------
 
   // Puts the task where a worker will find it. Any thread.
   void Schedule();
@@ -150,7 +152,8 @@ class TaskContext {
   std::coroutine_handle<> resume() const { return resume_; }
   void set_resume(std::coroutine_handle<> resume) { resume_ = resume; }
 
-  // --- Cancellation ---------------------------------------------------------------------------------------------------
+  // --- Cancellation
+  // ---------------------------------------------------------------------------------------------------
 
   bool stop_requested() const { return word_.stop_requested(); }
 
@@ -174,7 +177,8 @@ class TaskContext {
   virtual void OnLastChildLeft() {}
   bool has_children();
 
-  // --- Lifetime -------------------------------------------------------------------------------------------------------
+  // --- Lifetime
+  // -------------------------------------------------------------------------------------------------------
 
   void Ref() { references_.fetch_add(1, std::memory_order_relaxed); }
   void Unref() {

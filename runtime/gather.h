@@ -1,9 +1,9 @@
 // gather.h: tasks that are started together and awaited together: what WhenAll and WhenAny share.
 //
-// A Gathering lives in the frame of the task that waits. Its children are children of that task; all are made and linked
-// before the first one starts, the first one runs on the calling worker at once, the others are ready tasks like any. One
-// child may turn out to be decisive: the first that fails (WhenAll), the first that ends (WhenAny). The others are then
-// asked to stop. The task goes on when all have ended, on the worker of the last.
+// A Gathering lives in the frame of the task that waits. Its children are children of that task; all are made and
+// linked before the first one starts, the first one runs on the calling worker at once, the others are ready tasks like
+// any. One child may turn out to be decisive: the first that fails (WhenAll), the first that ends (WhenAny). The others
+// are then asked to stop. The task goes on when all have ended, on the worker of the last.
 
 #ifndef EVRING_RUNTIME_GATHER_H_
 #define EVRING_RUNTIME_GATHER_H_

@@ -2,9 +2,11 @@
 //
 //   kEmpty  --R2, owner's signal handler-->  kFull  --R3, any worker-->  kTaking  --R4, the same-->  kTaken
 //     ^                                                                                               |   |
-//     +------------------------------- R5, owner, outside a task -------------------------------------+   +--R2--> kFull
+//     +------------------------------- R5, owner, outside a task -------------------------------------+   +--R2-->
+//     kFull
 //
 // Each arrow is a step of one atomic word, and whoever leaves a state owns the contents until it writes the next one.
+// Checked by: tests/model/mailbox_model_test.cc.
 
 #ifndef EVRING_RUNTIME_MAILBOX_H_
 #define EVRING_RUNTIME_MAILBOX_H_
@@ -14,12 +16,15 @@
 #include <cstdint>
 
 #include "kevent/ring.h"
+#include "runtime/atomics.h"
 
 namespace evring {
 
-class Mailbox {
+// Of up to kItems completions at a time.
+template <class Item, unsigned kItems, class Atomics = StdAtomics>
+class BasicMailbox {
  public:
-  static constexpr unsigned kCapacity = 512;
+  static constexpr unsigned kCapacity = kItems;
 
   // The owner's one check per visit to the ring: a load of its own cache line.
   bool empty() const { return state_.load(std::memory_order_relaxed) == kEmpty; }
@@ -35,7 +40,7 @@ class Mailbox {
     if (count_ != 0) state_.store(kFull, std::memory_order_release);  // publishes the items to R3
   }
 
-  // R3 and R4, on any worker. `deliver(const RawCompletion&)` returns 1 for a handle's last completion. How many were
+  // R3 and R4, on any worker. `deliver(const Item&)` returns 1 for a handle's last completion. How many were
   // delivered; 0 if there was nothing or another worker was first.
   template <class Deliver>
   unsigned TryTake(Deliver&& deliver) {
@@ -61,11 +66,13 @@ class Mailbox {
  private:
   enum State : uint32_t { kEmpty, kFull, kTaking, kTaken };
 
-  std::atomic<uint32_t> state_{kEmpty};
+  typename Atomics::template Atomic<uint32_t> state_{kEmpty};
   unsigned count_ = 0;
   int64_t ended_ = 0;  // last completions delivered since the owner settled
-  std::array<kevent::RawCompletion, kCapacity> items_;
+  std::array<Item, kItems> items_;
 };
+
+using Mailbox = BasicMailbox<kevent::RawCompletion, 512>;
 
 }  // namespace evring
 

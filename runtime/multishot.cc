@@ -1,6 +1,7 @@
 #include "runtime/multishot.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include <mutex>
 #include <utility>
@@ -9,7 +10,9 @@
 
 namespace evring::internal {
 
-Multishot::~Multishot() = default;
+Multishot::~Multishot() {
+  EVRING_CHECK(close(descriptor()) == 0 || errno != EBADF, "the descriptor of a multishot is its own to close");
+}
 
 void Multishot::Unref() {
   if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;  // the last one sees all that was done

@@ -1,15 +1,18 @@
-// multishot.h: a request that stays armed and completes again and again: its events wait in order for a task to take them.
+// multishot.h: a request that stays armed and completes again and again: its events wait in order for a task to take
+// them.
 //
-// One task at a time takes (Take), on any worker; events come on the worker whose ring the request is in, or on one that
-// rescues it. A lock of a few instructions orders the two.
+// One task at a time takes (Take), on any worker; events come on the worker whose ring the request is in, or on one
+// that rescues it. A lock of a few instructions orders the two.
 //
-//   armed_      the request is in worker_'s ring. It is armed by the task that finds nothing to take, on the worker that
+//   armed_      the request is in worker_'s ring. It is armed by the task that finds nothing to take, on the worker
+//   that
 //               the task runs on, and ends by itself (error, end of stream, no buffers), by Pause(), or by Close().
 //   waiter_     the take that waits, if any. An event goes straight to it.
-//   closed_     the owner has let go: what still arrives is given back, and after the last completion this is freed.
+//   closed_     the owner has let go: what still arrives is given back, and after the last completion the descriptor is
+//               closed and this is freed.
 //
-// References: one of the owner, one while armed, one of a close request on its way to worker_. A stop of the waiting task
-// only takes the waiter out; the request stays armed and what arrives later stays for the next take.
+// References: one of the owner, one while armed, one of a close request on its way to worker_. A stop of the waiting
+// task only takes the waiter out; the request stays armed and what arrives later stays for the next take.
 
 #ifndef EVRING_RUNTIME_MULTISHOT_H_
 #define EVRING_RUNTIME_MULTISHOT_H_
@@ -32,8 +35,9 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
  public:
   Multishot(kevent::EventType type, int fd) : Kevent(type, fd, 0, &OnCompletion), RemoteRequest(&OnCloseRequest) {}
 
-  // The owner lets go; once. Nobody may be waiting. Events not taken are given back. The descriptor may be closed right
-  // after: the request holds the file until its cancel is through.
+  // The owner lets go; once. Nobody may be waiting. Events not taken are given back, which wants the runtime to be there. The descriptor is taken along: it is
+  // closed when no request can refer to it any more. (One that was armed a moment ago may not have reached the kernel yet,
+  // which would then find the file that has got the number since, and take its data.)
   void Close();
 
   int fd() const { return descriptor(); }

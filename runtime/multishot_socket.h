@@ -1,5 +1,5 @@
-// multishot_socket.h: connections and data that keep coming: multishot accept, and multishot receive into buffers that the
-// kernel picks, so that an idle connection holds none.
+// multishot_socket.h: connections and data that keep coming: multishot accept, and multishot receive into buffers that
+// the kernel picks, so that an idle connection holds none.
 //
 // What applications use is in net/. One task at a time takes from each; threads and cancellation: multishot.h.
 
@@ -21,8 +21,8 @@
 namespace evring {
 
 // Bytes that were received into a buffer of a worker's ring (or, when those ran out, into one of their own). Gives the
-// buffer back when it is destroyed, on any thread, before the runtime is shut down. Hold it for short: buffers are shared
-// by all connections of a worker.
+// buffer back when it is destroyed, on any thread, before the runtime is shut down. Hold it for short: buffers are
+// shared by all connections of a worker.
 class ReceivedBuffer {
  public:
   ReceivedBuffer() = default;

@@ -40,8 +40,8 @@ class ResumeOnAwaiter final : private RemoteRequest {
 
 }  // namespace internal
 
-// Moves the calling task to worker `index` of its runtime, in [0, WorkerCount()). From there it goes where it is taken, as
-// ever: an idle worker may steal it at once. If that worker is stuck in a task, another takes it. Not a point of
+// Moves the calling task to worker `index` of its runtime, in [0, WorkerCount()). From there it goes where it is taken,
+// as ever: an idle worker may steal it at once. If that worker is stuck in a task, another takes it. Not a point of
 // cancellation. On a worker.
 [[nodiscard]] inline internal::ResumeOnAwaiter ResumeOn(int index) {
   EVRING_CHECK(index >= 0 && index < Worker::Current()->scheduler()->worker_count(), "there is no such worker");

@@ -48,8 +48,9 @@ absl::StatusOr<std::unique_ptr<Watchdog>> Watchdog::Create(Scheduler* scheduler)
   if ((old.sa_flags & SA_SIGINFO) != 0 ||
       (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && old.sa_handler != &Watchdog::OnSignal)) {
     return absl::FailedPreconditionError(
-        absl::StrCat("rescue_signal ", signal, " has a handler already: choose another signal in RuntimeOptions, or "
-                                               "switch rescue off with an infinite rescue_threshold"));
+        absl::StrCat("rescue_signal ", signal,
+                     " has a handler already: choose another signal in RuntimeOptions, or "
+                     "switch rescue off with an infinite rescue_threshold"));
   }
   struct sigaction action;
   std::memset(&action, 0, sizeof(action));
@@ -104,8 +105,9 @@ void Watchdog::Run() {
     Nap(threshold_ns);
     quiet = Look() ? 0 : quiet + 1;
     if (quiet < kQuietLooksBeforeSleep) continue;
-    // All asleep, it seems. Say so, then look who is parked: a worker has left its ring before that look, which then sees it
-    // awake, or leaves it later and sees the word. (That its epoch stands still says nothing: it may be on its way to a task.)
+    // All asleep, it seems. Say so, then look who is parked: a worker has left its ring before that look, which then
+    // sees it awake, or leaves it later and sees the word. (That its epoch stands still says nothing: it may be on its
+    // way to a task.)
     asleep_.store(kAsleep, std::memory_order_seq_cst);
     if (end_.load(std::memory_order_seq_cst) == 0 && scheduler_->AllParked()) FutexWait(&asleep_, kAsleep, -1);
     asleep_.store(kAwake, std::memory_order_relaxed);

@@ -23,8 +23,8 @@
 // load of the mailbox's state per visit to the ring.
 // A signal inside io_uring_enter of a task (a full submission ring): the call returns EINTR or its count; both are
 // handled there. SA_RESTART is set, so that blocking calls of the task go on where the kernel can restart them.
-// Receive buffers named by a rescued completion belong to the busy worker's buffer ring: whoever returns one from another
-// thread leaves it in a list for the owner (buffer_ring.h).
+// Receive buffers named by a rescued completion belong to the busy worker's buffer ring: whoever returns one from
+// another thread leaves it in a list for the owner (buffer_ring.h).
 //
 // While every worker sleeps the watchdog sleeps too.
 //
@@ -55,8 +55,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // Ends the thread; before the workers end, which may call asleep() and Wake() until they do. The handler stays: without
-  // a busy worker it does nothing.
+  // Ends the thread; before the workers end, which may call asleep() and Wake() until they do. The handler stays:
+  // without a busy worker it does nothing.
   void Stop();
 
   // On each worker, before it runs: threads inherit the mask of the one that makes the runtime, in which an application

@@ -23,7 +23,7 @@ int DefaultWorkerCount() {
   cpu_set_t set;
   CPU_ZERO(&set);
   int cpus = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
-                                                           : static_cast<int>(std::thread::hardware_concurrency());
+                                                          : static_cast<int>(std::thread::hardware_concurrency());
   if (const int quota = CgroupCpuQuota(); quota > 0) cpus = std::min(cpus, quota);
   return std::clamp(cpus, 1, 64);
 }
@@ -37,8 +37,8 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
   auto runtime = absl::WrapUnique(new Runtime(std::make_unique<Scheduler>(options, n)));
   Scheduler* scheduler = runtime->scheduler_.get();
 
-  // Every worker makes its ring on its own thread, and none runs before all have theirs. The threads share the state, as
-  // the last of them may leave the latch after this has returned.
+  // Every worker makes its ring on its own thread, and none runs before all have theirs. The threads share the state,
+  // as the last of them may leave the latch after this has returned.
   struct Start {
     explicit Start(int n) : status(static_cast<size_t>(n)), made(n), decided(1) {}
     std::vector<absl::Status> status;

@@ -38,8 +38,8 @@ void Scheduler::Schedule(TaskContext* context) {
 }
 
 void Scheduler::Inject(TaskContext* context) {
-  // Once pushed, the task may run, end, and with it the runtime, while this thread has still a wake to send to a ring. So
-  // it is counted in while the task keeps the runtime alive; StopTasks() waits for the count.
+  // Once pushed, the task may run, end, and with it the runtime, while this thread has still a wake to send to a ring.
+  // So it is counted in while the task keeps the runtime alive; StopTasks() waits for the count.
   injecting_.fetch_add(1, std::memory_order_relaxed);  // the push publishes it
   inject_.Push(context);
   NotifyOne();
@@ -119,14 +119,16 @@ void Scheduler::StopTasks() {
 
 void Scheduler::OnRootEmpty() {
   // The empty section orders this after a waiter's look at the root.
-  { std::lock_guard lock(mutex_); }
+  {
+    std::lock_guard lock(mutex_);
+  }
   changed_.notify_all();
 }
 
 void Scheduler::BeginDrain() {
   draining_.store(true, std::memory_order_release);
-  // A message to each: one that is about to park finds it in its ring. One that is awake leaves Run() by itself, but keeps
-  // its ring until we are through.
+  // A message to each: one that is about to park finds it in its ring. One that is awake leaves Run() by itself, but
+  // keeps its ring until we are through.
   for (const auto& worker : workers_) worker->ring_->Wake();
   all_left_.count_down();
 }

@@ -51,7 +51,8 @@ class Scheduler {
   // Wakes that very worker if it is parked: its inbox was filled. Any thread.
   void WakeIfParked(int index);
 
-  // --- For the workers ------------------------------------------------------------------------------------------------
+  // --- For the workers
+  // ------------------------------------------------------------------------------------------------
 
   // True if a parking worker would leave work behind.
   bool AnyWork() const;
@@ -65,11 +66,12 @@ class Scheduler {
 
   // Whether the workers go on: until every task has ended after a stop.
   bool draining() const { return draining_.load(std::memory_order_acquire); }
-  // The calling worker has left Run(). Returns when all have and the one who ends them has woken them: no worker looks into
-  // another or wakes one from here on, so each may close its ring when it is through.
+  // The calling worker has left Run(). Returns when all have and the one who ends them has woken them: no worker looks
+  // into another or wakes one from here on, so each may close its ring when it is through.
   void AwaitAllLeft() { all_left_.arrive_and_wait(); }
 
-  // --- For the runtime ------------------------------------------------------------------------------------------------
+  // --- For the runtime
+  // ------------------------------------------------------------------------------------------------
 
   // False once intake has stopped: the caller must not spawn. True counts the caller in until EndIntake().
   bool BeginIntake();
@@ -106,7 +108,7 @@ class Scheduler {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  int intake_ = 0;               // these two under mutex_
+  int intake_ = 0;  // these two under mutex_
   bool intake_stopped_ = false;
 };
 

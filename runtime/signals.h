@@ -6,8 +6,9 @@
 //   }
 //   absl::StatusOr<int> signal = co_await signals->Next();
 //
-// A signal that is blocked in every thread is kept by the kernel until it is read: nothing runs in a handler. New threads
-// inherit what the thread that makes them has blocked; hence "before". Processes that are started inherit it as well.
+// A signal that is blocked in every thread is kept by the kernel until it is read: nothing runs in a handler. New
+// threads inherit what the thread that makes them has blocked; hence "before". Processes that are started inherit it as
+// well.
 
 #ifndef EVRING_RUNTIME_SIGNALS_H_
 #define EVRING_RUNTIME_SIGNALS_H_
@@ -51,8 +52,9 @@ class SignalOperation final : public IoOperation<SignalOperation> {
 // Movable; destroying it leaves the signals blocked: one that comes during the shutdown must not kill the process then.
 class SignalSet {
  public:
-  // Blocks `signals` in the calling thread and opens a descriptor for them. On the main thread, before other threads are
-  // made. kInvalidArgument: one is no signal, or cannot be blocked (SIGKILL, SIGSTOP). kResourceExhausted: no descriptor.
+  // Blocks `signals` in the calling thread and opens a descriptor for them. On the main thread, before other threads
+  // are made. kInvalidArgument: one is no signal, or cannot be blocked (SIGKILL, SIGSTOP). kResourceExhausted: no
+  // descriptor.
   static absl::StatusOr<SignalSet> Block(std::initializer_list<int> signals);
 
   SignalSet(SignalSet&& other) noexcept : fd_(std::exchange(other.fd_, -1)), set_(other.set_) {}
@@ -63,10 +65,10 @@ class SignalSet {
   }
   ~SignalSet();
 
-  // `co_await signals.Next()`: the number of the next signal. Await on a worker; several may wait, each signal goes to one
-  // of them. Of a standard signal that comes again before it was read the kernel keeps one.
-  // kCancelled: a stop came first; no signal is lost by it. kFailedPrecondition: this worker does not block the signals,
-  // Block() came after the runtime was made; or one of them is the runtime's rescue signal.
+  // `co_await signals.Next()`: the number of the next signal. Await on a worker; several may wait, each signal goes to
+  // one of them. Of a standard signal that comes again before it was read the kernel keeps one. kCancelled: a stop came
+  // first; no signal is lost by it. kFailedPrecondition: this worker does not block the signals, Block() came after the
+  // runtime was made; or one of them is the runtime's rescue signal.
   [[nodiscard]] internal::SignalOperation Next() const;
 
  private:

@@ -3,13 +3,13 @@
 //   JoinHandle<int> h = co_await Spawn(Count());     a child of the calling task, on whichever worker takes it
 //   int n = co_await std::move(h);                   its result, or its exception
 //
-// A child inherits the stop of its parent: asking a task to stop asks all its descendants. Awaiting a handle waits until
-// the child has ended, even after a stop, which is passed on to it; so nothing that a child borrows from its parent goes
-// away under it as long as the parent awaits. A handle that is destroyed without being awaited asks its child to stop and
-// lets it go. To let a task run on its own, say so: SpawnDetached().
+// A child inherits the stop of its parent: asking a task to stop asks all its descendants. Awaiting a handle waits
+// until the child has ended, even after a stop, which is passed on to it; so nothing that a child borrows from its
+// parent goes away under it as long as the parent awaits. A handle that is destroyed without being awaited asks its
+// child to stop and lets it go. To let a task run on its own, say so: SpawnDetached().
 //
-// Threads: Spawn on a worker, in a task. From other threads: Runtime::Spawn. JoinHandle::Wait() only on threads that are
-// no workers.
+// Threads: Spawn on a worker, in a task. From other threads: Runtime::Spawn. JoinHandle::Wait() only on threads that
+// are no workers.
 
 #ifndef EVRING_RUNTIME_SPAWN_H_
 #define EVRING_RUNTIME_SPAWN_H_
@@ -227,7 +227,8 @@ namespace internal {
 template <class T>
 JoinHandle<T> SpawnUnder(TaskContext* parent, Task<T> task) {
   auto* spawned = new Spawned<T>(parent->scheduler(), parent, std::move(task));
-  JoinHandle<T> handle(ContextRef<Spawned<T>>::Share(spawned));  // one reference for the handle, one for the running task
+  JoinHandle<T> handle(
+      ContextRef<Spawned<T>>::Share(spawned));  // one reference for the handle, one for the running task
   spawned->LinkToParent();
   spawned->Schedule();
   return handle;
@@ -268,8 +269,8 @@ template <class T>
   return internal::SpawnAwaiter<T>(std::move(task));
 }
 
-// Starts `task` as a child of no task: it runs until it ends or the runtime is shut down. On a worker. An exception that
-// leaves it ends the process.
+// Starts `task` as a child of no task: it runs until it ends or the runtime is shut down. On a worker. An exception
+// that leaves it ends the process.
 inline void SpawnDetached(Task<void> task) {
   Worker* worker = Worker::Current();
   EVRING_CHECK(worker != nullptr, "SpawnDetached is called on a worker; elsewhere use Runtime::Spawn");

@@ -1,9 +1,9 @@
 // task.h: Task<T>, a lazy coroutine that ends with a T or an exception.
 //
-// A Task does nothing until it is awaited, once, by another Task, or handed to Spawn or Run. The awaiting coroutine goes
-// on as soon as the Task ends, on the worker where it ended, by symmetric transfer: loops of awaits do not grow the
-// stack. A Task is move-only and owns its frame: destroying one that did not start, or that has ended, frees it; one
-// that waits is never destroyed, its task is stopped and ends first (structured concurrency).
+// A Task does nothing until it is awaited, once, by another Task, or handed to Spawn or Run. The awaiting coroutine
+// goes on as soon as the Task ends, on the worker where it ended, by symmetric transfer: loops of awaits do not grow
+// the stack. A Task is move-only and owns its frame: destroying one that did not start, or that has ended, frees it;
+// one that waits is never destroyed, its task is stopped and ends first (structured concurrency).
 //
 // Frames come from a per-thread pool (frame_pool.h) and are freed on whatever thread the task ends.
 //
@@ -39,9 +39,9 @@ class Task;
 
 namespace internal {
 
-// gcc 12 misplaces the frame of a coroutine that has a co_await in the condition of an if or a loop and no local variable:
-// the handle is off by 8, and resuming it runs anywhere. Such a frame is found when it is made, in builds with debug
-// checks. The remedy is a name: `const bool done = co_await …; if (done) …`.
+// gcc 12 misplaces the frame of a coroutine that has a co_await in the condition of an if or a loop and no local
+// variable: the handle is off by 8, and resuming it runs anywhere. Such a frame is found when it is made, in builds
+// with debug checks. The remedy is a name: `const bool done = co_await …; if (done) …`.
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ == 12 && !defined(NDEBUG)
 #define EVRING_CHECK_FRAMES 1
 inline constinit thread_local char* last_frame = nullptr;
@@ -55,7 +55,8 @@ class PromiseBase {
 #if EVRING_CHECK_FRAMES
   static void* operator new(size_t size) { return last_frame = static_cast<char*>(AllocateFrame(size)); }
   static void CheckFrame(std::coroutine_handle<> handle) {
-    EVRING_CHECK(handle.address() != last_frame + sizeof(void*), "gcc 12: name the result of a co_await in a condition");
+    EVRING_CHECK(handle.address() != last_frame + sizeof(void*),
+                 "gcc 12: name the result of a co_await in a condition");
   }
 #else
   static void* operator new(size_t size) { return AllocateFrame(size); }
@@ -70,7 +71,8 @@ class PromiseBase {
     template <class Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> ended) noexcept {
       PromiseBase& promise = ended.promise();
-      if (promise.continuation_) [[likely]] return Transfer(promise.continuation_);
+      if (promise.continuation_) [[likely]]
+        return Transfer(promise.continuation_);
       return Transfer(promise.context_->OnRootDone());  // the frame may be gone now
     }
     void await_resume() noexcept {}
@@ -111,7 +113,8 @@ class Promise final : public PromiseBase {
   }
 
   T Result() {
-    if (state_ == State::kError) [[unlikely]] std::rethrow_exception(error_);
+    if (state_ == State::kError) [[unlikely]]
+      std::rethrow_exception(error_);
     EVRING_DCHECK(state_ == State::kValue, "the result of a task that has not ended");
     return std::move(value_);
   }
@@ -132,7 +135,8 @@ class Promise<void> final : public PromiseBase {
   void unhandled_exception() noexcept { error_ = std::current_exception(); }
   void return_void() noexcept {}
   void Result() {
-    if (error_) [[unlikely]] std::rethrow_exception(error_);
+    if (error_) [[unlikely]]
+      std::rethrow_exception(error_);
   }
 
  private:

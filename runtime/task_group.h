@@ -1,15 +1,15 @@
 // task_group.h: tasks that are started one by one and awaited together.
 //
 //   TaskGroup group;
-//   while (…) co_await group.Spawn(Serve(connection));      as many as you like: one that has ended leaves nothing behind
-//   absl::Status status = co_await group.Join();            always before the group goes away
+//   while (…) co_await group.Spawn(Serve(connection));      as many as you like: one that has ended leaves nothing
+//   behind absl::Status status = co_await group.Join();            always before the group goes away
 //
 // The children run in a scope of their own below the task that owns the group: a stop of that task reaches them, and a
-// stop of the group (RequestStop(), or the first error) reaches them only. Join() waits until all have ended, after a stop
-// too, so whatever the children borrow from the owner stays alive.
+// stop of the group (RequestStop(), or the first error) reaches them only. Join() waits until all have ended, after a
+// stop too, so whatever the children borrow from the owner stays alive.
 //
-// An error is a Status that is not OK, or an exception. The first one is kept and is what Join() answers or rethrows; the
-// policy says what becomes of the others.
+// An error is a Status that is not OK, or an exception. The first one is kept and is what Join() answers or rethrows;
+// the policy says what becomes of the others.
 //
 // The destructor checks that no child is left: an exception that is thrown between Spawn() and Join() ends the process.
 // Where something may throw there, put it into a child, or catch it, Join(), and throw it on.
@@ -55,8 +55,8 @@ class TaskGroup {
   }
 
   class JoinAwaiter;
-  // `co_await group.Join()` waits until every child has ended. OK, or the first error; the first exception is rethrown. By
-  // one task, which should be the owner: its stop is what reaches the children. Afterwards the group is as new.
+  // `co_await group.Join()` waits until every child has ended. OK, or the first error; the first exception is rethrown.
+  // By one task, which should be the owner: its stop is what reaches the children. Afterwards the group is as new.
   [[nodiscard]] JoinAwaiter Join();
 
   // Asks all children to stop, and those spawned from now until Join(). By the owner or a child.

@@ -2,9 +2,9 @@
 //
 //   absl::StatusOr<TcpStream> s = co_await WithTimeout(absl::Seconds(1), TcpStream::Connect(address));
 //
-// The inner task runs at once, on the same worker, as a child with a stop of its own. When the deadline passes it is asked
-// to stop, and when it has ended the outer one goes on: nothing of it is left behind. A stop of the outer task is passed
-// on.
+// The inner task runs at once, on the same worker, as a child with a stop of its own. When the deadline passes it is
+// asked to stop, and when it has ended the outer one goes on: nothing of it is left behind. A stop of the outer task is
+// passed on.
 //
 // A Deadline can be moved while the task runs; moving it is a store, so a server can move it at every request.
 
@@ -74,8 +74,8 @@ class TimedTask final : public Spawned<T> {
 // A deadline that its task can move. Borrowed by WithDeadline until that has ended.
 class Deadline {
  public:
-  // At first `d` after the start. It is never moved nearer than `nearest` from the moment of moving (a nearer one counts
-  // as `nearest`, and that as a millisecond at least): its timer looks at it that often.
+  // At first `d` after the start. It is never moved nearer than `nearest` from the moment of moving (a nearer one
+  // counts as `nearest`, and that as a millisecond at least): its timer looks at it that often.
   explicit Deadline(absl::Duration d, absl::Duration nearest)
       : first_(d), nearest_(std::max(nearest, absl::Milliseconds(1))) {}
   Deadline(const Deadline&) = delete;
@@ -120,9 +120,10 @@ class [[nodiscard]] DeadlineAwaiter final : private Wait {
     EVRING_CHECK(worker != nullptr, "a timeout is awaited on a worker");
     const int64_t now = worker->NowNs();
     const bool movable = deadline_ != nullptr;
-    auto* timed = new internal::TimedTask<T>(
-        outer->scheduler(), outer, std::move(task_), internal::DeadlineAfter(now, movable ? deadline_->first_ : duration_),
-        movable ? internal::DeadlineAfter(0, deadline_->nearest_) : TimerWheel::kNever);
+    auto* timed =
+        new internal::TimedTask<T>(outer->scheduler(), outer, std::move(task_),
+                                   internal::DeadlineAfter(now, movable ? deadline_->first_ : duration_),
+                                   movable ? internal::DeadlineAfter(0, deadline_->nearest_) : TimerWheel::kNever);
     timed->Ref();  // ours, besides the running task's
     timed_ = timed;
     if (movable) deadline_->timer_ = &timed->timer();

@@ -32,21 +32,19 @@ class WaitWord {
     uintptr_t word = word_.load(std::memory_order_relaxed);
     for (;;) {
       EVRING_CHECK((word & ~kStop) == 0, "a task waits for one thing at a time");
-      if (word_.compare_exchange_weak(word, word | Bits(wait), std::memory_order_acq_rel,
-                                      std::memory_order_relaxed)) {
+      if (word_.compare_exchange_weak(word, word | Bits(wait), std::memory_order_acq_rel, std::memory_order_relaxed)) {
         return (word & kStop) != 0;
       }
     }
   }
 
-  // W2. Pinned, the release publishes the result to the stopper that resumes in our place (W4); else the acquire sees that the
-  // stopper is done with the wait (W4), so that the task may go on. A failure only reads.
+  // W2. Pinned, the release publishes the result to the stopper that resumes in our place (W4); else the acquire sees
+  // that the stopper is done with the wait (W4), so that the task may go on. A failure only reads.
   [[nodiscard]] bool Finish(Wait* wait) {
     uintptr_t word = Bits(wait);
     for (;;) {
       if ((word & kPinned) != 0) {
-        if (word_.compare_exchange_weak(word, word | kDeferred, std::memory_order_release,
-                                        std::memory_order_relaxed)) {
+        if (word_.compare_exchange_weak(word, word | kDeferred, std::memory_order_release, std::memory_order_relaxed)) {
           return false;
         }
       } else if (word_.compare_exchange_weak(word, word & kStop, std::memory_order_acquire,
@@ -57,8 +55,8 @@ class WaitWord {
     }
   }
 
-  // W3. True: the stop is ours to carry out, and `*wait` is what to tell (pinned), or nullptr. The acquire sees the wait's
-  // fields (W1); the release publishes what came before the stop.
+  // W3. True: the stop is ours to carry out, and `*wait` is what to tell (pinned), or nullptr. The acquire sees the
+  // wait's fields (W1); the release publishes what came before the stop.
   [[nodiscard]] bool Stop(Wait** wait) {
     uintptr_t word = word_.load(std::memory_order_relaxed);
     for (;;) {
@@ -72,8 +70,8 @@ class WaitWord {
     }
   }
 
-  // W4. True: the wait completed while it was pinned, and the caller makes the task ready: the acquire sees the result. Else
-  // the release says that we are done with the wait. Both pair with W2.
+  // W4. True: the wait completed while it was pinned, and the caller makes the task ready: the acquire sees the result.
+  // Else the release says that we are done with the wait. Both pair with W2.
   [[nodiscard]] bool Unpin() {
     uintptr_t word = word_.load(std::memory_order_relaxed);
     for (;;) {

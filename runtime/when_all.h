@@ -3,14 +3,14 @@
 //   auto [size, name] = co_await WhenAll(FileSize(fd), UserName(uid));
 //   std::vector<absl::Status> all = co_await WhenAll(std::move(tasks));
 //
-// The tasks run as children of the calling one. A task fails by an exception, or, where it ends with a Status or StatusOr,
-// by an error: the first failure asks all others to stop, and still all are waited for. A stop of the calling task reaches
-// all of them.
+// The tasks run as children of the calling one. A task fails by an exception, or, where it ends with a Status or
+// StatusOr, by an error: the first failure asks all others to stop, and still all are waited for. A stop of the calling
+// task reaches all of them.
 //
-// Once all have ended the results come in the order of the arguments, each as its task gave it, errors too (those of the
-// tasks that were stopped are mostly kCancelled); std::monostate stands for void. If a task has thrown, there are no
-// results: the exception of the one that failed first is rethrown, or else, where that one failed by a Status, of the
-// first in order; other results and exceptions are destroyed.
+// Once all have ended the results come in the order of the arguments, each as its task gave it, errors too (those of
+// the tasks that were stopped are mostly kCancelled); std::monostate stands for void. If a task has thrown, there are
+// no results: the exception of the one that failed first is rethrown, or else, where that one failed by a Status, of
+// the first in order; other results and exceptions are destroyed.
 
 #ifndef EVRING_RUNTIME_WHEN_ALL_H_
 #define EVRING_RUNTIME_WHEN_ALL_H_

@@ -69,8 +69,8 @@ class WhenAnyVectorAwaiter final : public VectorGathering<T> {
 
 }  // namespace internal
 
-// `co_await WhenAny(tasks…)`: a std::variant whose index() says which task was first (std::monostate for void). Await on a
-// worker.
+// `co_await WhenAny(tasks…)`: a std::variant whose index() says which task was first (std::monostate for void). Await
+// on a worker.
 template <class... Ts>
   requires(sizeof...(Ts) > 0)
 [[nodiscard]] internal::WhenAnyAwaiter<Ts...> WhenAny(Task<Ts>... tasks) {

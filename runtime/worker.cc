@@ -49,7 +49,8 @@ size_t Worker::NewLocalSlot() {
   return slot;
 }
 
-// --- Life --------------------------------------------------------------------------------------------------------------
+// --- Life
+// --------------------------------------------------------------------------------------------------------------
 
 absl::Status Worker::Start() {
   alone_ = scheduler_->worker_count() == 1;
@@ -77,7 +78,8 @@ void Worker::Run() {
       if (++tick_ % kPollInterval == 0) Poll();
       continue;
     }
-    // A single worker submits and sleeps in one system call; with several, what was prepared goes out before the search.
+    // A single worker submits and sleeps in one system call; with several, what was prepared goes out before the
+    // search.
     if (!alone_ && ring_->NeedsEnter() && Poll()) continue;
     if (scheduler_->draining()) return;
     if (!Search()) Park();
@@ -135,7 +137,8 @@ void Worker::Close() {
   current_ = nullptr;
 }
 
-// --- Ready tasks -------------------------------------------------------------------------------------------------------
+// --- Ready tasks
+// -------------------------------------------------------------------------------------------------------
 
 void Worker::PushNext(TaskContext* context) {
   TaskContext* displaced = lifo_.Push(context);
@@ -149,14 +152,13 @@ void Worker::PushBack(TaskContext* context) {
 }
 
 void Worker::PushReaped(TaskContext* context) {
-  queue_.PushUnpublished(context,
-                         [this](TaskContext** items, size_t n) { scheduler_->inject_.PushBatch(items, n); });
+  queue_.PushUnpublished(context, [this](TaskContext** items, size_t n) { scheduler_->inject_.PushBatch(items, n); });
   ++reaped_;
 }
 
-// Shows what PushReaped() has put into the queue. One task this worker runs itself, so a single one wakes nobody, unless it
-// comes behind others.
-// True if this worker has something to run. A handler that carries out a stop makes tasks ready by PushNext().
+// Shows what PushReaped() has put into the queue. One task this worker runs itself, so a single one wakes nobody,
+// unless it comes behind others. True if this worker has something to run. A handler that carries out a stop makes
+// tasks ready by PushNext().
 bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
   if (n != 0) {
@@ -171,7 +173,8 @@ void Worker::FoundWork() {
   if (scheduler_->idle_.EndSearchFound() && scheduler_->AnyWork()) scheduler_->NotifyOne();
 }
 
-// --- The ring ----------------------------------------------------------------------------------------------------------
+// --- The ring
+// ----------------------------------------------------------------------------------------------------------
 
 io_uring_sqe* Worker::BacklogSqe() {
   // A deque does not move its elements, so the entry stays where it is until it is copied into the ring.
@@ -233,7 +236,8 @@ void Worker::TakeRingCounters() {
   overflow_episodes_.Add(counters.overflow_episodes - overflow_episodes_.get());
 }
 
-// --- Timers ------------------------------------------------------------------------------------------------------------
+// --- Timers
+// ------------------------------------------------------------------------------------------------------------
 
 bool Worker::ArmTimer(Timer* timer, int64_t deadline_ns) {
   {
@@ -262,14 +266,14 @@ void Worker::FireTimers(Worker* of) {
   {
     std::lock_guard lock(of->timers_lock_);
     if (of->timers_.NextDeadline() > now_ns_) return;
-    of->timers_.Advance(
-        now_ns_, [&](TimerNode* node) { due[n++] = static_cast<Timer*>(node); }, due.size());
+    of->timers_.Advance(now_ns_, [&](TimerNode* node) { due[n++] = static_cast<Timer*>(node); }, due.size());
   }
   for (size_t i = 0; i < n; ++i) due[i]->fire_(due[i]);
   timers_fired_.Add(n);
 }
 
-// --- Other workers -----------------------------------------------------------------------------------------------------
+// --- Other workers
+// -----------------------------------------------------------------------------------------------------
 
 void Worker::Post(RemoteRequest* request) {
   RemoteRequest* head = inbox_.load(std::memory_order_relaxed);
@@ -379,8 +383,8 @@ void Worker::Park() {
   const uint32_t seen = ring_->state();
   const bool last = scheduler_->idle_.Park(index_, std::exchange(searching_, false));
   // Published as parked: whatever is put anywhere from here on sends a message. What was put before is looked for now:
-  // tasks, requests of other workers, timers that they armed here. A backlog that the kernel does not take yet waits for
-  // no event.
+  // tasks, requests of other workers, timers that they armed here. A backlog that the kernel does not take yet waits
+  // for no event.
   const bool work = last && scheduler_->AnyWork();
   const bool stay = work || inbox_.load(std::memory_order_relaxed) != nullptr || !mailbox_.empty() ||
                     ring_->ready() != 0 || !backlog_.empty() || scheduler_->draining();

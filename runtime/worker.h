@@ -47,18 +47,18 @@ class Scheduler;
 
 // Counts since the start. Read from other threads they may be a little old.
 struct WorkerCounters {
-  uint64_t tasks_run = 0;        // resumptions
-  uint64_t polls = 0;            // visits to the ring
-  uint64_t parks = 0;            // sleeps
-  uint64_t searches = 0;         // rounds of looking for work elsewhere
-  uint64_t steals = 0;           // rounds that took tasks from another worker
-  uint64_t wakes_sent = 0;       // messages to parked workers
-  uint64_t spurious_wakes = 0;   // chosen and woken, and found nothing to do
+  uint64_t tasks_run = 0;       // resumptions
+  uint64_t polls = 0;           // visits to the ring
+  uint64_t parks = 0;           // sleeps
+  uint64_t searches = 0;        // rounds of looking for work elsewhere
+  uint64_t steals = 0;          // rounds that took tasks from another worker
+  uint64_t wakes_sent = 0;      // messages to parked workers
+  uint64_t spurious_wakes = 0;  // chosen and woken, and found nothing to do
   uint64_t timers_fired = 0;
-  uint64_t rescues = 0;          // mailboxes of busy workers emptied by this one
-  uint64_t rescued_events = 0;   // completions in them
-  uint64_t enters = 0;           // system calls on the ring
-  uint64_t completions = 0;      // records consumed from it
+  uint64_t rescues = 0;         // mailboxes of busy workers emptied by this one
+  uint64_t rescued_events = 0;  // completions in them
+  uint64_t enters = 0;          // system calls on the ring
+  uint64_t completions = 0;     // records consumed from it
   uint64_t overflow_episodes = 0;
 
   WorkerCounters& operator+=(const WorkerCounters& other);
@@ -77,19 +77,22 @@ class alignas(64) Worker {
   Scheduler* scheduler() const { return scheduler_; }
   int index() const { return index_; }
 
-  // --- Life, on the worker's own thread -------------------------------------------------------------------------------
+  // --- Life, on the worker's own thread
+  // -------------------------------------------------------------------------------
 
   absl::Status Start();  // makes the ring and its buffers
   void Run();            // until the scheduler says that all tasks have ended
   void Drain();          // cancels what is still in flight and reaps it all
   void Close();          // closes the ring
 
-  // --- For what runs on this worker -----------------------------------------------------------------------------------
+  // --- For what runs on this worker
+  // -----------------------------------------------------------------------------------
 
   // A blank submission entry; never nullptr: what does not fit into the ring waits in memory and goes out in order.
   io_uring_sqe* PrepareSqe() {
     if (backlog_.empty()) [[likely]] {
-      if (io_uring_sqe* sqe = ring_->GetSqe(); sqe != nullptr) [[likely]] return sqe;
+      if (io_uring_sqe* sqe = ring_->GetSqe(); sqe != nullptr) [[likely]]
+        return sqe;
     }
     return BacklogSqe();
   }
@@ -126,7 +129,8 @@ class alignas(64) Worker {
     return *static_cast<T*>(local.get());
   }
 
-  // --- Any thread -----------------------------------------------------------------------------------------------------
+  // --- Any thread
+  // -----------------------------------------------------------------------------------------------------
 
   // Runs `request` on this worker's thread, soon, between two tasks. It stays the caller's to keep alive until then.
   void Post(RemoteRequest* request);
@@ -187,12 +191,12 @@ class alignas(64) Worker {
   // The owner's own.
   Scheduler* const scheduler_;
   const int index_;
-  bool alone_ = false;         // the only worker: nobody steals, nobody searches
-  bool searching_ = false;     // counted as searching in Idle
+  bool alone_ = false;      // the only worker: nobody steals, nobody searches
+  bool searching_ = false;  // counted as searching in Idle
   int budget_ = 0;
   int lifo_streak_ = 0;
   uint32_t tick_ = 0;
-  uint32_t reaped_ = 0;        // tasks made ready by the Reap() that goes on
+  uint32_t reaped_ = 0;  // tasks made ready by the Reap() that goes on
   int64_t now_ns_ = 0;
   uint64_t random_;
   std::unique_ptr<kevent::Ring> ring_;

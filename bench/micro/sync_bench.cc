@@ -65,7 +65,8 @@ Task<void> All(int n, Make make) {
   for (JoinHandle<void>& handle : handles) co_await std::move(handle);
 }
 
-// --- Mutex -------------------------------------------------------------------------------------------------------------
+// --- Mutex
+// -------------------------------------------------------------------------------------------------------------
 
 Task<void> LockAndUnlock(Mutex* mutex, int64_t* guarded, int64_t n, bool yield) {
   for (int64_t i = 0; i < n; ++i) {
@@ -89,9 +90,8 @@ void Contended(benchmark::State& state, bool yield) {
   const int tasks = static_cast<int>(state.range(1));
   Mutex mutex;
   int64_t guarded = 0;
-  Measure(state, state.range(0), tasks * kLocks, [&] {
-    return All(tasks, [&] { return LockAndUnlock(&mutex, &guarded, kLocks, yield); });
-  });
+  Measure(state, state.range(0), tasks * kLocks,
+          [&] { return All(tasks, [&] { return LockAndUnlock(&mutex, &guarded, kLocks, yield); }); });
 }
 
 // Held only as long as it takes to count.
@@ -102,7 +102,8 @@ BENCHMARK(BM_MutexContended)->ArgNames({"workers", "tasks"})->Args({1, 1000})->A
 void BM_MutexHeldAcrossYield(benchmark::State& state) { Contended(state, true); }
 BENCHMARK(BM_MutexHeldAcrossYield)->ArgNames({"workers", "tasks"})->Args({1, 1000})->Args({2, 1000})->UseRealTime();
 
-// --- Semaphore ---------------------------------------------------------------------------------------------------------
+// --- Semaphore
+// ---------------------------------------------------------------------------------------------------------
 
 Task<void> AcquireAndRelease(Semaphore* semaphore, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
@@ -118,7 +119,8 @@ void BM_SemaphoreUncontended(benchmark::State& state) {
 }
 BENCHMARK(BM_SemaphoreUncontended)->ArgName("workers")->Arg(1)->UseRealTime();
 
-// --- Channel -----------------------------------------------------------------------------------------------------------
+// --- Channel
+// -----------------------------------------------------------------------------------------------------------
 
 Task<void> SendAll(Channel<int64_t>* channel, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
@@ -154,7 +156,8 @@ BENCHMARK(BM_Channel)
     ->ArgsProduct({{1, 2}, {1, 4}, {1, 64, 1024}})
     ->UseRealTime();
 
-// --- Event -------------------------------------------------------------------------------------------------------------
+// --- Event
+// -------------------------------------------------------------------------------------------------------------
 
 Task<void> Answer(Event* mine, Event* other, int64_t rounds) {
   for (int64_t i = 0; i < rounds; ++i) {

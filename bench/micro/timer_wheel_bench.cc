@@ -36,8 +36,7 @@ class Wheel {
   size_t Fire(int64_t now) {
     size_t fired = 0;
     while (wheel_.NextDeadline() <= now) {
-      fired += wheel_.Advance(
-          now, [](TimerNode* n) { benchmark::DoNotOptimize(n); }, 256);
+      fired += wheel_.Advance(now, [](TimerNode* n) { benchmark::DoNotOptimize(n); }, 256);
     }
     return fired;
   }
@@ -168,8 +167,7 @@ void IdleTurn(benchmark::State& state) {
   int64_t now = 0;
   for (auto _ : state) {
     now += 100;
-    wheel.Advance(
-        now, [](TimerNode*) {}, 256);
+    wheel.Advance(now, [](TimerNode*) {}, 256);
     benchmark::DoNotOptimize(wheel.NextDeadline());
   }
   for (TimerNode& n : nodes) wheel.Cancel(&n);

@@ -69,7 +69,8 @@ const ServerStamp& ServerConnection::Stamp() {
 Exchange ServerConnection::ExchangeNow() const {
   Exchange exchange(parser_.request());
   // While draining, the last request of those received says that it is the last, if that is known: an empty input alone
-  // does not prove it, the next may be in the socket. Where it is not known, the connection is closed behind the answer.
+  // does not prove it, the next may be in the socket. Where it is not known, the connection is closed behind the
+  // answer.
   const bool last = input_.empty() && Draining() && stream_.AtEnd();
   exchange.keep_alive = exchange.keep_alive && keep_alive_ && !last;
   return exchange;

@@ -22,8 +22,8 @@ namespace evring::net::http {
 class Router {
  public:
   // `path` as it comes in a request, "/a/b", escapes not resolved. "/a/*" stands for "/a/" and all paths below it; the
-  // longest such prefix counts, and an exact path before any prefix. A handler for GET answers HEAD as well (its body is
-  // left out). One handler for each path and method; that is checked.
+  // longest such prefix counts, and an exact path before any prefix. A handler for GET answers HEAD as well (its body
+  // is left out). One handler for each path and method; that is checked.
   void Handle(Method method, std::string path, Handler handler);
 
   // Finds and runs the handler. Without one: 404, or, if the path has handlers for other methods, 405 with Allow.

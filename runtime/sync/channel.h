@@ -4,7 +4,8 @@
 //   absl::Status status = co_await jobs.Send(std::move(job));       waits while 64 are under way
 //   absl::StatusOr<Job> job = co_await jobs.Receive();              waits while there is none
 //
-// Values come out in the order in which they got in, each once, to receivers in the order of their coming. None is lost:
+// Values come out in the order in which they got in, each once, to receivers in the order of their coming. None is
+// lost:
 //   - A value that is not sent stays with the caller: Send takes it only when it succeeds, whether it is closed,
 //     cancelled or full.
 //   - A receiver that was given a value delivers it, though a stop be requested before the task runs again.
@@ -53,8 +54,8 @@ class Channel {
 
   // Suspends until there is room for `value`, or a receiver for it, and nobody who came before waits. Await on a
   // worker, in the expression that makes `value` if it is a temporary: it is not taken before there is room.
-  // absl::Status; but for OK, `value` is as it was. kFailedPrecondition: the channel is closed, or was closed while this
-  // waited. kCancelled: a stop was requested first; if before the call, at once, though there may be room.
+  // absl::Status; but for OK, `value` is as it was. kFailedPrecondition: the channel is closed, or was closed while
+  // this waited. kCancelled: a stop was requested first; if before the call, at once, though there may be room.
   [[nodiscard]] SendAwaiter<T> Send(T&& value ABSL_ATTRIBUTE_LIFETIME_BOUND) { return {&core_, &value}; }
   [[nodiscard]] SendAwaiter<T> Send(const T& value ABSL_ATTRIBUTE_LIFETIME_BOUND)
     requires kCopies
@@ -122,7 +123,8 @@ class [[nodiscard]] SendAwaiter final
 
  public:
   [[nodiscard]] absl::Status await_resume() const {
-    if (this->granted()) [[likely]] return absl::OkStatus();
+    if (this->granted()) [[likely]]
+      return absl::OkStatus();
     return this->cancelled() ? internal::SendCancelled() : internal::SendClosed();
   }
 
@@ -139,7 +141,8 @@ class [[nodiscard]] ReceiveAwaiter final
 
  public:
   absl::StatusOr<T> await_resume() {
-    if (this->granted()) [[likely]] return std::move(this->value);
+    if (this->granted()) [[likely]]
+      return std::move(this->value);
     return this->cancelled() ? internal::ReceiveCancelled() : internal::ReceiveClosed();
   }
 

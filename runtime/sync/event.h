@@ -4,9 +4,9 @@
 //   std::thread thread([&done] { Compute(); done.Set(); });
 //   absl::Status status = co_await done.Wait();
 //
-// What was done before Set() is visible after the Wait() that it lets through, and after a Reset() that clears it. A task
-// that waits for "there is work" resets, looks for work, and waits if there is none; who brings work puts it in place and
-// sets. Nothing is missed.
+// What was done before Set() is visible after the Wait() that it lets through, and after a Reset() that clears it. A
+// task that waits for "there is work" resets, looks for work, and waits if there is none; who brings work puts it in
+// place and sets. Nothing is missed.
 
 #ifndef EVRING_RUNTIME_SYNC_EVENT_H_
 #define EVRING_RUNTIME_SYNC_EVENT_H_
@@ -56,7 +56,8 @@ class Event {
 class [[nodiscard]] EventAwaiter final : public internal::Awaiter<Event::Core, Event::Core::Node> {
  public:
   [[nodiscard]] absl::Status await_resume() const {
-    if (cancelled()) [[unlikely]] return internal::WaitCancelled();
+    if (cancelled()) [[unlikely]]
+      return internal::WaitCancelled();
     return absl::OkStatus();
   }
 

@@ -6,10 +6,11 @@
 //
 // For sections that contain a co_await; one that does not is better off with a std::mutex or a SpinLock.
 //
-// Fair: who waits gets the mutex in the order of coming, handed over by the holder that unlocks; nobody gets in between.
-// The task that gets it runs next on the worker of the one who unlocked.
+// Fair: who waits gets the mutex in the order of coming, handed over by the holder that unlocks; nobody gets in
+// between. The task that gets it runs next on the worker of the one who unlocked.
 //
-// Any thread may TryLock, unlock and destroy. Not recursive: a task that locks twice waits for itself until it is stopped.
+// Any thread may TryLock, unlock and destroy. Not recursive: a task that locks twice waits for itself until it is
+// stopped.
 
 #ifndef EVRING_RUNTIME_SYNC_MUTEX_H_
 #define EVRING_RUNTIME_SYNC_MUTEX_H_
@@ -69,8 +70,8 @@ class [[nodiscard]] MutexGuard {
   // False for a guard that is empty, was moved from, or unlocked.
   explicit operator bool() const { return core_ != nullptr; }
 
-  // Now, and not at the end of the scope. No effect on an empty guard. The mutex is not touched once it is free or handed
-  // over.
+  // Now, and not at the end of the scope. No effect on an empty guard. The mutex is not touched once it is free or
+  // handed over.
   void Unlock() {
     if (core_ != nullptr) std::exchange(core_, nullptr)->Unlock();
   }
@@ -86,7 +87,8 @@ class [[nodiscard]] MutexGuard {
 class [[nodiscard]] LockAwaiter final : public internal::Awaiter<Mutex::Core, Mutex::Core::Node> {
  public:
   absl::StatusOr<MutexGuard> await_resume() {
-    if (cancelled()) [[unlikely]] return internal::LockCancelled();
+    if (cancelled()) [[unlikely]]
+      return internal::LockCancelled();
     return MutexGuard(core());
   }
 

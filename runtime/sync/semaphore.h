@@ -1,7 +1,7 @@
 // semaphore.h: a number of permits that tasks take and give back, such as connections at a time or bytes in flight.
 //
-// Fair: who waits is served in the order of coming, whatever he demands. A demand for more than there will ever be waits
-// until it is stopped, and everybody behind it does.
+// Fair: who waits is served in the order of coming, whatever he demands. A demand for more than there will ever be
+// waits until it is stopped, and everybody behind it does.
 
 #ifndef EVRING_RUNTIME_SYNC_SEMAPHORE_H_
 #define EVRING_RUNTIME_SYNC_SEMAPHORE_H_
@@ -24,8 +24,8 @@ class Semaphore {
   explicit constexpr Semaphore(uint64_t permits) : core_(permits) {}
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
-  // With no Acquire() going on; that is checked. Whoever has got the last permits of a Release() may destroy it at once,
-  // though that Release() may not have returned.
+  // With no Acquire() going on; that is checked. Whoever has got the last permits of a Release() may destroy it at
+  // once, though that Release() may not have returned.
   ~Semaphore() { EVRING_CHECK(core_.idle(), "a semaphore is destroyed while a task waits for it"); }
 
   // Suspends until `n` permits are there and nobody who came before waits, and takes them. Await on a worker.
@@ -52,7 +52,8 @@ class Semaphore {
 class [[nodiscard]] AcquireAwaiter final : public internal::Awaiter<Semaphore::Core, Semaphore::Core::Node> {
  public:
   [[nodiscard]] absl::Status await_resume() const {
-    if (cancelled()) [[unlikely]] return internal::AcquireCancelled();
+    if (cancelled()) [[unlikely]]
+      return internal::AcquireCancelled();
     return absl::OkStatus();
   }
 

@@ -175,6 +175,7 @@ TEST(KeventCancel, OfANumberThatIsNotRunningDoesNothing) {
   ring->Enter();
   EXPECT_EQ(ring->ready(), 1u);
   EXPECT_EQ(ConsumeAll(ring.get()), 1u);
+  EXPECT_EQ(ring->counters().wakes_received, 0u);
 }
 
 TEST(KeventCancel, ByNumberEndsTheRequest) {

@@ -99,7 +99,8 @@ TEST(SystemKernelSetup, EachRefusalOfTheSystem) {
       {EINVAL, absl::StatusCode::kUnimplemented, "does not know SINGLE_ISSUER | DEFER_TASKRUN; evring needs Linux 6.1"},
       {EPERM, absl::StatusCode::kPermissionDenied, "EPERM: io_uring is switched off here"},
       {EACCES, absl::StatusCode::kPermissionDenied, "EACCES: io_uring is switched off here"},
-      {ENOMEM, absl::StatusCode::kResourceExhausted, "io_uring_setup: ENOMEM (Cannot allocate memory)"},
+      {ENOMEM, absl::StatusCode::kResourceExhausted,
+       "RLIMIT_MEMLOCK, `ulimit -l`, too small for the rings of this user?): ENOMEM"},
       {ENFILE, absl::StatusCode::kResourceExhausted, "io_uring_setup: ENFILE"},
   };
   for (const auto& [error, code, says] : refusals) {

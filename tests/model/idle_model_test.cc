@@ -119,10 +119,18 @@ void CompletionAgainstWakeAndPark(Execution& run, Rules rules) {
   run.Thread("foreign", [=] { m->PushForeign(pushed); });
 }
 
-// One worker sleeps, and may leave its ring for a completion; one is on its way to sleep.
-void Shutdown(Execution& run, Rules rules) {
+// One worker sleeps, one is on its way to sleep.
+void ShutdownAgainstPark(Execution& run, Rules rules) {
   auto* m = run.Make<IdleMachine>(&run, 2, rules);
   m->StartWorker(0);
+  m->StartParkedWorker(1);
+  run.Thread("stopper", [=] { m->Stop(); });
+}
+
+// The workers sleep, and one of them leaves its ring for a completion.
+void ShutdownAgainstCompletion(Execution& run, Rules rules) {
+  auto* m = run.Make<IdleMachine>(&run, 2, rules);
+  m->StartParkedWorker(0);
   m->StartParkedWorker(1);
   run.Thread("stopper", [=] { m->Stop(); });
   run.Thread("kernel", [=] { m->Complete(1, nullptr); });
@@ -269,9 +277,10 @@ std::vector<model::Scenario> SmallScenarios(Rules rules) {
       Make("WithdrawnSearch", WithdrawnSearch, rules),
       Make("FoundAgainstPark", FoundAgainstPark, rules),
       Make("MessageAgainstPark", MessageAgainstPark, rules),
-      Make("CompletionAgainstWake", CompletionAgainstWake, rules),
+      Make("CompletionAgainstWake", CompletionAgainstWake, rules, {.preemptions = 1, .stale_reads = 1}),
+      Make("ShutdownAgainstPark", ShutdownAgainstPark, rules),
+      Make("ShutdownAgainstCompletion", ShutdownAgainstCompletion, rules),
       Make("SearchOnAgainstWake", SearchOnAgainstWake, rules, {.stale_reads = 1}),
-      Make("Shutdown", Shutdown, rules, {.preemptions = 2, .stale_reads = 1}),
   };
 }
 
@@ -281,7 +290,8 @@ std::vector<model::Scenario> Scenarios() {
   scenarios.push_back(Make("BusyPusher", BusyPusher, {}));
   scenarios.push_back(Make("BusyPusherOfThree", BusyPusherOfThree, {}, {.preemptions = 1, .stale_reads = 1}));
   const model::Options bounded = {.preemptions = kPreemptions, .stale_reads = 1};
-  scenarios.push_back(Make("CompletionAgainstWakeAndPark", CompletionAgainstWakeAndPark, {}, bounded));
+  scenarios.push_back(Make("CompletionAgainstWakeAndPark", CompletionAgainstWakeAndPark, {},
+                           {.preemptions = kPreemptions, .stale_reads = 0}));
   scenarios.push_back(Make("ForeignPusherOfTwo", ForeignPusherOfTwo, {}, bounded));
   return scenarios;
 }

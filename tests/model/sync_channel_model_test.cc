@@ -1,7 +1,5 @@
-// The algorithm of Channel in all interleavings of senders, receivers, stops and a close: each value that got in comes out once,
-// in order, with what was done before; one that did not is still with its sender; nobody waits for ever.
-
-#include "runtime/sync/internal/channel_core.h"
+// The algorithm of Channel in all interleavings of senders, receivers, stops and a close: each value that got in comes
+// out once, in order, with what was done before; one that did not is still with its sender; nobody waits for ever.
 
 #include <gtest/gtest.h>
 
@@ -10,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/sync/internal/channel_core.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
 #include "tests/model/mutants.h"
@@ -21,7 +20,8 @@ namespace {
 using model::Check;
 using model::Execution;
 
-// Where a value has been moved from there is a null pointer. What it points to was written by the sender, without a lock.
+// Where a value has been moved from there is a null pointer. What it points to was written by the sender, without a
+// lock.
 using Value = std::unique_ptr<model::Plain<int>>;
 using Core = internal::ChannelCore<Value, model::SyncHost>;
 using SendNode = internal::Suspension<Core, Core::SendNode>;
@@ -111,6 +111,32 @@ void TwoToTwo(Execution& run) {
   }
 }
 
+// A value that is taken makes room for the next, though nobody receives that.
+void RoomIsPassedOn(Execution& run) {
+  State* s = Make(run, 1, 0, 0);
+  run.Thread("sender", [=] {
+    s->Send(0, 1);
+    s->Send(0, 2);
+  });
+  run.Thread("receiver", [=] { s->Receive(1); });
+}
+
+// Nobody is on the other side: the stop is what ends the wait, at whatever moment it comes.
+template <size_t kCapacity>
+void StopAlone(Execution& run) {
+  State* s = Make(run, kCapacity, 1, 1);
+  run.Thread("sender", [=] {
+    for (size_t i = 0; i < kCapacity; ++i) s->Send(0, 1);
+    s->Send(1, 2);
+    while (kCapacity != 0 && s->received.empty()) s->Receive(2);
+    s->Receive(3);
+  });
+  run.Thread("stop", [=] {
+    s->tasks[1].RequestStop();
+    s->tasks[3].RequestStop();
+  });
+}
+
 // The value was received in spite of the stop, or it is not in between: then the channel is closed on the sender.
 template <size_t kCapacity>
 void StopOfAReceiver(Execution& run) {
@@ -166,6 +192,7 @@ void Add(std::vector<model::Scenario>* all) {
   const model::Options bounded = {.preemptions = 2, .stale_reads = 0};
   all->push_back({"OneToOne" + suffix, {}, OneToOne<kCapacity>});
   all->push_back({"TwoToTwo" + suffix, bounded, TwoToTwo<kCapacity>});
+  all->push_back({"StopAlone" + suffix, {}, StopAlone<kCapacity>});
   all->push_back({"StopOfAReceiver" + suffix, {}, StopOfAReceiver<kCapacity>});
   all->push_back({"StopOfASender" + suffix, bounded, StopOfASender<kCapacity>});
   all->push_back({"CloseAgainstBoth" + suffix, bounded, CloseAgainstBoth<kCapacity>});
@@ -176,6 +203,7 @@ std::vector<model::Scenario> Scenarios() {
   std::vector<model::Scenario> all;
   Add<0>(&all);
   Add<1>(&all);
+  all.push_back({"RoomIsPassedOn", {}, RoomIsPassedOn});
   return all;
 }
 

@@ -1,5 +1,5 @@
-// sync_host.h: tasks and threads as the algorithms of runtime/sync see them, made of the explorer's atomics: the Host of
-// runtime/sync/internal/waiter.h for model tests. The wait word, the node and the primitive are the real code.
+// sync_host.h: tasks and threads as the algorithms of runtime/sync see them, made of the explorer's atomics: the Host
+// of runtime/sync/internal/waiter.h for model tests. The wait word, the node and the primitive are the real code.
 
 #ifndef EVRING_TESTS_MODEL_SYNC_HOST_H_
 #define EVRING_TESTS_MODEL_SYNC_HOST_H_
@@ -54,8 +54,8 @@ class SyncTask {
   bool left_waiting_ = false;
 };
 
-// Lets in one at a time, so that nobody spins. It orders what passes it, which the real spinning does by the accesses of
-// the word: that Lock() acquires and Unlock() releases is for ThreadSanitizer to see.
+// Lets in one at a time, so that nobody spins. It orders what passes it, which the real spinning does by the accesses
+// of the word: that Lock() acquires and Unlock() releases is for ThreadSanitizer to see.
 class SyncTurnstile {
  public:
   void Enter() { mutex_.lock(); }

@@ -1,9 +1,7 @@
-// The wait word in all interleavings of a waiting task, whoever completes its waits, and two that ask it to stop: each wait
-// that was begun is resumed exactly once, its memory is not touched by anybody after that, and it is not resumed while
-// a stop has it pinned. Then the same with every access of wait_word.h broken in turn, and with a TaskContext that does
-// not keep to the protocol.
-
-#include "runtime/wait_word.h"
+// The wait word in all interleavings of a waiting task, whoever completes its waits, and two that ask it to stop: each
+// wait that was begun is resumed exactly once, its memory is not touched by anybody after that, and it is not resumed
+// while a stop has it pinned. Then the same with every access of wait_word.h broken in turn, and with a TaskContext
+// that does not keep to the protocol.
 
 #include <gtest/gtest.h>
 
@@ -13,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/wait_word.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
 #include "tests/model/mutants.h"
@@ -30,8 +29,6 @@ struct Rules {
   bool unpins_after_on_stop = true;
   bool forwards_earlier_stop = true;  // BeginJoin() was true: the wait passes the stop on itself
 };
-
-struct Machine;
 
 // A wait, in a frame that is gone once the task goes on.
 struct ModelWait {
@@ -58,7 +55,8 @@ struct Machine {
   bool stop_completes = false;  // OnStop() completes the wait, as a sleep's; else the completer does, as for a request
   int stops_carried_out = 0;
 
-  // --- The task --------------------------------------------------------------------------------------------------------
+  // --- The task
+  // --------------------------------------------------------------------------------------------------------
 
   // Waits, unless it was asked to stop. True: it has waited.
   bool Await(ModelWait* wait) {
@@ -99,15 +97,16 @@ struct Machine {
     ready.Post();
   }
 
-  // --- Others ----------------------------------------------------------------------------------------------------------
+  // --- Others
+  // ----------------------------------------------------------------------------------------------------------
 
-  // Whoever comes first completes. The wait is not touched by the one who comes later.
   void Complete(ModelWait* wait) {
     wait->result.Set(1);
     Check(wait->alive.Get() == 1, "completes a wait that is there");
     if (word.Finish(wait) || !rules.leaves_pinned_to_stopper) MakeReady();
   }
 
+  // The wait is not touched by one who comes too late to complete it.
   void Completer(ModelWait* wait) {
     if (!wait->begun.Wait()) return;
     if (stop_completes && wait->completer.exchange(1, std::memory_order_acq_rel) != 0) return;
@@ -141,6 +140,7 @@ Machine* Make(Execution& run, Rules rules) {
   for (int i = 0; i < 2; ++i) run.Name(&m->waits[i], "wait " + std::to_string(i));
   run.Finally([m] {
     Check(m->stops_carried_out <= 1, "a stop is carried out once");
+    Check(m->word.stop_requested() == (m->stops_carried_out == 1), "a stop is never taken back");
     for (const ModelWait& wait : m->waits) {
       Check(wait.times_resumed == (wait.was_begun ? 1 : 0), "each wait that was begun is resumed exactly once");
       Check(wait.times_told <= 1, "a wait is told of a stop at most once");
@@ -151,8 +151,8 @@ Machine* Make(Execution& run, Rules rules) {
 
 using Setup = void (*)(Execution&, Rules);
 
-// The task waits twice, as for a request to the kernel: the first time it may be stopped, the second time as well, and if the stop
-// came before, it does not wait.
+// The task waits twice, as for a request to the kernel: the first time it may be stopped, the second time as well, and
+// if the stop came before, it does not wait.
 void RequestTwice(Execution& run, Rules rules) {
   Machine* m = Make(run, rules);
   run.Thread("task", [m] {
@@ -164,7 +164,8 @@ void RequestTwice(Execution& run, Rules rules) {
   });
   run.Thread("stopper", [m] { m->RequestStop(); });
   // The second wait may never have begun: its completer waits then.
-  run.WhenAllBlocked([m] { return m->waits[0].times_resumed == (m->waits[0].was_begun ? 1 : 0) && !m->waits[1].was_begun; });
+  run.WhenAllBlocked(
+      [m] { return m->waits[0].times_resumed == (m->waits[0].was_begun ? 1 : 0) && !m->waits[1].was_begun; });
 }
 
 // Whoever comes first completes, as for a sleep: the timer, or the stop itself.
@@ -215,8 +216,6 @@ void JoinAfterRequest(Execution& run, Rules rules) {
   run.Thread("task", [m] {
     static_cast<void>(m->Await(&m->waits[0]));
     m->AwaitJoin(&m->waits[1]);
-    Check(m->word.stop_requested() == (m->waits[1].times_told + m->waits[0].times_told != 0) || m->stops_carried_out == 1,
-          "a stop is seen by whoever was told of it");
   });
   run.Thread("completer", [m] {
     if (!m->waits[0].begun.Wait()) return;
@@ -262,7 +261,7 @@ INSTANTIATE_TEST_SUITE_P(Scenarios, WaitWordModel, testing::ValuesIn(Scenarios({
 TEST(WaitWordMutants, EachIsFound) {
   const model::MutationReport report = model::Mutate(Scenarios({}), "runtime/wait_word.h", {});
   EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_GE(report.found, 1) << report.text;
+  EXPECT_GE(report.found, 29) << report.text;
   std::printf("%s", report.text.c_str());
 }
 

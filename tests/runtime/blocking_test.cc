@@ -32,7 +32,8 @@ using namespace evring::testing;
 class BlockingTest : public EveryWorkerCount {};
 INSTANTIATE_TEST_SUITE_P(Workers, BlockingTest, WorkerCounts());
 
-// --- Results -----------------------------------------------------------------------------------------------------------
+// --- Results
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> Results() {
   EXPECT_EQ(*co_await RunBlocking([] { return 7; }), 7);
@@ -41,7 +42,8 @@ Task<> Results() {
   EXPECT_EQ(ran, 1);
   EXPECT_EQ(co_await RunBlocking([] { return absl::NotFoundError("gone"); }), absl::NotFoundError("gone"));
   EXPECT_EQ(*co_await RunBlocking([] { return absl::StatusOr<std::string>("text"); }), "text");
-  EXPECT_TRUE(absl::IsNotFound((co_await RunBlocking([] { return absl::StatusOr<int>(absl::NotFoundError("")); })).status()));
+  EXPECT_TRUE(
+      absl::IsNotFound((co_await RunBlocking([] { return absl::StatusOr<int>(absl::NotFoundError("")); })).status()));
   auto move_only = [text = std::make_unique<std::string>("moved")]() mutable { return std::move(text); };
   EXPECT_EQ(**co_await RunBlocking(std::move(move_only)), "moved");
 
@@ -93,7 +95,8 @@ Task<> Many(int tasks, int n) {
 
 TEST_P(BlockingTest, ManyJobsAtOnce) { RunOk(Many(50, Scaled(100)), options()); }
 
-// --- Limits ------------------------------------------------------------------------------------------------------------
+// --- Limits
+// ------------------------------------------------------------------------------------------------------------
 
 // A job that holds its thread until it is let go.
 struct Plug {
@@ -149,7 +152,8 @@ TEST(Blocking, IdleThreadsEnd) {
   }
 }
 
-// --- Cancellation ------------------------------------------------------------------------------------------------------
+// --- Cancellation
+// ------------------------------------------------------------------------------------------------------
 
 TEST(Blocking, AJobThatHasNotStartedIsRevoked) {
   RuntimeOptions options = WithWorkers(2);
@@ -218,7 +222,8 @@ TEST_P(BlockingTest, AStopRacesWithTheJob) {
   EXPECT_EQ(ran, ok);  // cancelled means that it did not run
 }
 
-// --- No thread can be made ---------------------------------------------------------------------------------------------
+// --- No thread can be made
+// ---------------------------------------------------------------------------------------------
 
 // A stack that no address space has room for.
 class NoThreads {
@@ -252,7 +257,8 @@ TEST(Blocking, WithoutAThreadTheJobIsRefusedAndTheNextOneIsNot) {
   EXPECT_EQ(count, 1);
 }
 
-// --- Shutdown ----------------------------------------------------------------------------------------------------------
+// --- Shutdown
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_P(BlockingTest, ShutdownRevokesWhatIsQueuedAndWaitsForWhatRuns) {
   RuntimeOptions with_one = options();

@@ -27,7 +27,8 @@ using namespace evring::testing;
 class CancellationTest : public EveryWorkerCount {};
 INSTANTIATE_TEST_SUITE_P(Workers, CancellationTest, WorkerCounts());
 
-// --- Tokens ------------------------------------------------------------------------------------------------------------
+// --- Tokens
+// ------------------------------------------------------------------------------------------------------------
 
 Task<> TokensOfOneTask() {
   const CancelToken mine = co_await CurrentToken();
@@ -74,7 +75,8 @@ Task<> InnerScopes() {
 
 TEST(CancelToken, AnInnerScopeHasItsOwn) { RunOk(InnerScopes(), WithWorkers(1)); }
 
-// --- Sources -----------------------------------------------------------------------------------------------------------
+// --- Sources
+// -----------------------------------------------------------------------------------------------------------
 
 Task<absl::Status> SleepUnder(CancelToken token) {
   absl::Status status = co_await WithCancellation(std::move(token), UntilStopped());
@@ -168,7 +170,8 @@ TEST_P(CancellationTest, FiringRacesWithTheEnd) {
   }
 }
 
-// --- Callbacks ---------------------------------------------------------------------------------------------------------
+// --- Callbacks
+// ---------------------------------------------------------------------------------------------------------
 
 TEST(CancelCallback, RunsOnceOnTheThreadThatStops) {
   CancelSource source;

@@ -1,5 +1,6 @@
 // TaskContext: a stop and a completion that race, trees of tasks, and how a stop goes through them.
-// Races are run many times, with 1, 2, 4 and 8 workers; the interleavings one by one: tests/model/wait_word_model_test.cc.
+// Races are run many times, with 1, 2, 4 and 8 workers; the interleavings one by one:
+// tests/model/wait_word_model_test.cc.
 
 #include "runtime/context.h"
 
@@ -27,7 +28,8 @@ using namespace evring::testing;
 class ContextTest : public EveryWorkerCount {};
 INSTANTIATE_TEST_SUITE_P(Workers, ContextTest, WorkerCounts());
 
-// --- Stop against completion -------------------------------------------------------------------------------------------
+// --- Stop against completion
+// -------------------------------------------------------------------------------------------
 
 Task<bool> PassGate(Gate* gate) { co_return co_await *gate; }
 Task<> OpenGate(Gate* gate) {
@@ -105,7 +107,8 @@ TEST_P(ContextTest, AStopMeetsATaskBetweenItsWaits) {
   }
 }
 
-// --- Trees -------------------------------------------------------------------------------------------------------------
+// --- Trees
+// -------------------------------------------------------------------------------------------------------------
 
 Task<> Tree(int depth, int width, std::atomic<int>* leaves, std::atomic<int>* stopped) {
   if (depth == 0) {
@@ -144,7 +147,8 @@ TEST_P(ContextTest, AStopThatComesWhileATreeGrowsReachesEveryLeaf) {
   }
 }
 
-// --- Parents that end before their children ----------------------------------------------------------------------------
+// --- Parents that end before their children
+// ----------------------------------------------------------------------------
 
 struct LeftBehind {
   std::mutex mutex;
@@ -182,7 +186,8 @@ TEST_P(ContextTest, ShutdownStopsAChildWhoseParentHasEnded) {
   EXPECT_TRUE(absl::IsCancelled(left.child->Wait()));  // a handle outlives its runtime
 }
 
-// --- Depth -------------------------------------------------------------------------------------------------------------
+// --- Depth
+// -------------------------------------------------------------------------------------------------------------
 
 constexpr int kDeep = 100'000;
 
@@ -237,7 +242,8 @@ TEST(Context, ALongRelayOfTasksLeavesTheTreeWithoutDeepStacks) {
   first->Wait();
 }
 
-// --- Observers ---------------------------------------------------------------------------------------------------------
+// --- Observers
+// ---------------------------------------------------------------------------------------------------------
 
 class CountingObserver final : public StopObserver {
  public:

@@ -1,5 +1,5 @@
-// hostile_timing_test.cc: a Kernel that is slow, or early, exactly where it hurts: every answer that it gives is one that
-// Linux may give too, and what the runtime promises holds all the same.
+// hostile_timing_test.cc: a Kernel that is slow, or early, exactly where it hurts: every answer that it gives is one
+// that Linux may give too, and what the runtime promises holds all the same.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -75,8 +75,8 @@ bool ComputeUntil(const std::atomic<bool>* done) {
 
 Task<> Nothing() { co_return; }
 
-// Every sleep ends early, every message takes long: workers find out by themselves that the runtime ends, while the thread
-// that ends it is still about to wake them.
+// Every sleep ends early, every message takes long: workers find out by themselves that the runtime ends, while the
+// thread that ends it is still about to wake them.
 class EarlyAndLateKernel final : public ForwardingKernel {
  public:
   int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
@@ -146,7 +146,6 @@ TEST(HostileTiming, TheWatchdogDoesNotFallAsleepWhileAWorkerIsOnItsWayToATask) {
   close(fds[0]);
   close(fds[1]);
 }
-
 
 // Holds its worker until it is told where to go, so that the two are on different ones.
 Task<> MoveOnceTold(std::atomic<bool>* started, const std::atomic<int>* to, std::atomic<bool>* arrived) {

@@ -47,7 +47,8 @@ Task<absl::StatusOr<char>> ReadByte(const Pipe* pipe, std::atomic<int>* begun) {
   co_return byte;
 }
 
-// --- Results -----------------------------------------------------------------------------------------------------------
+// --- Results
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> Results() {
   std::atomic<int> begun{0};
@@ -76,7 +77,8 @@ Task<> Errors() {
 
 TEST_P(IoTest, ErrorsCarryTheirErrno) { RunOk(Errors(), options()); }
 
-// --- Cancellation ------------------------------------------------------------------------------------------------------
+// --- Cancellation
+// ------------------------------------------------------------------------------------------------------
 
 Task<> CancelledBefore() {
   std::atomic<int> begun{0};
@@ -179,7 +181,8 @@ TEST_P(IoTest, TimeoutsOfReadsRaceWithTheData) {
   for (size_t i = 0; i < pipes.size(); ++i) EXPECT_EQ(read[i] + pipes[i]->Readable(), written);
 }
 
-// --- Rings that are too small ------------------------------------------------------------------------------------------
+// --- Rings that are too small
+// ------------------------------------------------------------------------------------------
 
 Task<> ReadMany(int n, bool cancel_half) {
   std::vector<std::unique_ptr<Pipe>> pipes;
@@ -258,7 +261,8 @@ TEST(Io, AnOverflowOfTheCompletionRingIsCountedAndLosesNothing) {
   EXPECT_GT((*runtime)->counters().overflow_episodes, 0u);
 }
 
-// --- A kernel that refuses ---------------------------------------------------------------------------------------------
+// --- A kernel that refuses
+// ---------------------------------------------------------------------------------------------
 
 // Every other call is refused for want of memory; a ring that is too small leaves a backlog behind each time.
 TEST_P(IoTest, ARefusedEnterIsTriedAgain) {
@@ -274,7 +278,8 @@ TEST_P(IoTest, ARefusedEnterIsTriedAgain) {
   }
 }
 
-// --- Shutdown ----------------------------------------------------------------------------------------------------------
+// --- Shutdown
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_P(IoTest, ShutdownEndsPendingOperations) {
   for (int i = 0; i < 20; ++i) {

@@ -37,7 +37,8 @@ using namespace evring::testing;
 Task<int> Value(int value) { co_return value; }
 Task<> Nothing() { co_return; }
 
-// --- Making one --------------------------------------------------------------------------------------------------------
+// --- Making one
+// --------------------------------------------------------------------------------------------------------
 
 TEST(Runtime, OptionsOutOfRangeAreRefused) {
   const int threads = CountIn("task");
@@ -100,7 +101,8 @@ TEST(Runtime, AThreadThatCannotBeMadeIsAnError) {
   RunOk(Nothing(), WithWorkers(2));
 }
 
-// --- Run ---------------------------------------------------------------------------------------------------------------
+// --- Run
+// ---------------------------------------------------------------------------------------------------------------
 
 Task<absl::Status> AStatus(absl::Status status) { co_return status; }
 Task<absl::StatusOr<std::string>> AText() { co_return "text"; }
@@ -142,7 +144,8 @@ TEST(RuntimeDeathTest, AWorkerDoesNotShutItselfDown) {
       "cannot shut down its own runtime");
 }
 
-// --- Workers -----------------------------------------------------------------------------------------------------------
+// --- Workers
+// -----------------------------------------------------------------------------------------------------------
 
 struct PerWorker {
   static inline std::atomic<int> alive{0};
@@ -195,7 +198,8 @@ TEST(Worker, AllOfThemTakePart) {
   }
 }
 
-// --- Wakes -------------------------------------------------------------------------------------------------------------
+// --- Wakes
+// -------------------------------------------------------------------------------------------------------------
 
 class QuietRuntime {
  public:
@@ -215,7 +219,8 @@ class QuietRuntime {
     int same = 0;
     EXPECT_TRUE(Eventually([&] {
       const WorkerCounters now = runtime_->counters();
-      const uint64_t sum = now.parks + now.polls + now.searches + now.tasks_run + static_cast<uint64_t>(kernel_.messages);
+      const uint64_t sum =
+          now.parks + now.polls + now.searches + now.tasks_run + static_cast<uint64_t>(kernel_.messages);
       same = sum == before ? same + 1 : 0;
       before = sum;
       return same == 10;
@@ -287,7 +292,8 @@ TEST(Wakes, ATimerOrACompletionWakesItsOwnWorkerOnly) {
   EXPECT_EQ(runtime.messages() - before, 1);
 }
 
-// --- Kernels without the newest features -------------------------------------------------------------------------------
+// --- Kernels without the newest features
+// -------------------------------------------------------------------------------
 
 Task<> PingPong(const Pipe* from, const Pipe* to, int n, bool first) {
   char byte = 'a';
@@ -324,8 +330,7 @@ Task<> SomeOfEverything() {
 }
 
 class FeatureTest : public ::testing::TestWithParam<std::tuple<int, int>> {};
-INSTANTIATE_TEST_SUITE_P(WorkersAndMasks, FeatureTest,
-                         ::testing::Combine(WorkerCounts(), ::testing::Range(0, 6)));
+INSTANTIATE_TEST_SUITE_P(WorkersAndMasks, FeatureTest, ::testing::Combine(WorkerCounts(), ::testing::Range(0, 6)));
 
 TEST_P(FeatureTest, EveryFallbackWorks) {
   const auto [workers, mask] = GetParam();

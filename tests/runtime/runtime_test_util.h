@@ -1,5 +1,5 @@
-// runtime_test_util.h: what the tests of the runtime share. Including it bounds every test case in time: one that has not
-// ended after kCaseSeconds is named on standard error and the program is aborted.
+// runtime_test_util.h: what the tests of the runtime share. Including it bounds every test case in time: one that has
+// not ended after kCaseSeconds is named on standard error and the program is aborted.
 
 #ifndef EVRING_TESTS_RUNTIME_RUNTIME_TEST_UTIL_H_
 #define EVRING_TESTS_RUNTIME_RUNTIME_TEST_UTIL_H_

@@ -146,7 +146,8 @@ TEST_P(SignalsTest, ATimeoutEndsTheWait) {
       options());
 }
 
-// --- Errors ------------------------------------------------------------------------------------------------------------
+// --- Errors
+// ------------------------------------------------------------------------------------------------------------
 
 TEST_F(SignalsErrorTest, SignalsThatCannotBeBlockedAreRefused) {
   for (const int signal : {SIGKILL, SIGSTOP, 0, -1, 4096}) {

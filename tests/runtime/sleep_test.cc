@@ -23,7 +23,8 @@ using namespace evring::testing;
 class SleepTest : public EveryWorkerCount {};
 INSTANTIATE_TEST_SUITE_P(Workers, SleepTest, WorkerCounts());
 
-// --- Time --------------------------------------------------------------------------------------------------------------
+// --- Time
+// --------------------------------------------------------------------------------------------------------------
 
 Task<> NeverEarly() {
   for (const absl::Duration d : {absl::Nanoseconds(1), absl::Microseconds(50), absl::Milliseconds(2)}) {
@@ -46,7 +47,8 @@ Task<> Append(int value, absl::Duration d, std::vector<int>* order) {
   order->push_back(value);
 }
 
-// One worker: sleeps that were begun one after the other, with deadlines far apart, end in the order of their deadlines.
+// One worker: sleeps that were begun one after the other, with deadlines far apart, end in the order of their
+// deadlines.
 Task<> Ordered(std::vector<int>* order) {
   std::vector<JoinHandle<>> handles;
   for (const int i : {7, 2, 9, 4, 0, 8, 1, 6, 3, 5}) {
@@ -74,7 +76,8 @@ Task<> ShorterAndShorter() {
 
 TEST_P(SleepTest, AnInfiniteSleepHidesNoOther) { RunOk(ShorterAndShorter(), options()); }
 
-// --- Many --------------------------------------------------------------------------------------------------------------
+// --- Many
+// --------------------------------------------------------------------------------------------------------------
 
 Task<absl::Status> SleepFor(absl::Duration d, std::atomic<int>* asleep) {
   ++*asleep;
@@ -106,7 +109,8 @@ Task<> Many(int n) {
 
 TEST_P(SleepTest, AHundredThousandSleepersEndOrAreCancelled) { RunOk(Many(Scaled(100'000)), options()); }
 
-// --- Cancellation ------------------------------------------------------------------------------------------------------
+// --- Cancellation
+// ------------------------------------------------------------------------------------------------------
 
 Task<> CancelAtOnce() {
   auto before = co_await Spawn(UntilStopped());
@@ -136,7 +140,8 @@ TEST_P(SleepTest, AStopRacesWithTheDeadline) {
   EXPECT_LE(ended, rounds);
 }
 
-// --- Yield -------------------------------------------------------------------------------------------------------------
+// --- Yield
+// -------------------------------------------------------------------------------------------------------------
 
 Task<> CountTurns(int n, int* turns, const int* other, int* lead_max) {
   for (int i = 0; i < n; ++i) {
@@ -177,7 +182,8 @@ TEST_P(SleepTest, YieldingTasksLetTimersAndOthersIn) {
   for (auto& task : busy) task.Wait();
 }
 
-// --- Misuse ------------------------------------------------------------------------------------------------------------
+// --- Misuse
+// ------------------------------------------------------------------------------------------------------------
 
 struct NoWorkerPromise {
   TaskContext* context() { return nullptr; }

@@ -38,7 +38,8 @@ Task<int> Throw() {
   co_return 0;
 }
 
-// --- Joining -----------------------------------------------------------------------------------------------------------
+// --- Joining
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> JoinMany(int n) {
   std::vector<JoinHandle<int>> handles;
@@ -122,7 +123,8 @@ TEST_P(SpawnTest, TheStopOfWhoeverJoinsIsPassedOn) {
   RunOk(JoinElsewhereStoppedBefore(), options());
 }
 
-// --- Letting go --------------------------------------------------------------------------------------------------------
+// --- Letting go
+// --------------------------------------------------------------------------------------------------------
 
 Task<> CountUntilStopped(std::atomic<int>* started, std::atomic<int>* stopped) {
   ++*started;
@@ -174,7 +176,8 @@ TEST_P(SpawnTest, DetachedTasksOutliveTheirMaker) {
   EXPECT_EQ(count, 1000);
 }
 
-// --- Other threads -----------------------------------------------------------------------------------------------------
+// --- Other threads
+// -----------------------------------------------------------------------------------------------------
 
 TEST_P(SpawnTest, ForeignThreadsSpawnAndWait) {
   auto runtime = Runtime::Create(options());
@@ -217,7 +220,8 @@ TEST_P(SpawnTest, OneRuntimeAwaitsATaskOfAnother) {
   EXPECT_EQ(RunValue(OnOther(other->get()), options()), 11);
 }
 
-// --- Misuse ------------------------------------------------------------------------------------------------------------
+// --- Misuse
+// ------------------------------------------------------------------------------------------------------------
 
 Task<> JoinTwice() {
   auto handle = co_await Spawn(Value(1));

@@ -50,7 +50,8 @@ Task<absl::Status> CountStop(std::atomic<int>* stopped) {
   co_return status;
 }
 
-// --- Joining -----------------------------------------------------------------------------------------------------------
+// --- Joining
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> JoinAll(int n) {
   std::atomic<int> count{0};
@@ -103,7 +104,8 @@ Task<> Siblings() {
 
 TEST_P(TaskGroupTest, ChildrenMaySpawnSiblingsWhileTheOwnerJoins) { RunOk(Siblings(), options()); }
 
-// --- Memory ------------------------------------------------------------------------------------------------------------
+// --- Memory
+// ------------------------------------------------------------------------------------------------------------
 
 Task<> HoldUntilEnd(Counted /*counted*/) { co_return; }
 
@@ -125,7 +127,8 @@ TEST_P(TaskGroupTest, AChildThatHasEndedIsReleasedAtOnce) {
   RunOk(ReleaseAtOnce(Scaled(50'000), &alive), options());
 }
 
-// --- Errors ------------------------------------------------------------------------------------------------------------
+// --- Errors
+// ------------------------------------------------------------------------------------------------------------
 
 Task<> FirstErrorStopsOthers() {
   std::atomic<int> stopped{0};
@@ -206,7 +209,8 @@ Task<> ManyFail(int n) {
 
 TEST_P(TaskGroupTest, OfManyErrorsAtOnceOneIsKept) { RunOk(ManyFail(Scaled(500)), options()); }
 
-// --- Stops -------------------------------------------------------------------------------------------------------------
+// --- Stops
+// -------------------------------------------------------------------------------------------------------------
 
 Task<absl::Status> Owner(std::atomic<int>* started, std::atomic<int>* stopped, int n) {
   TaskGroup group;
@@ -281,7 +285,8 @@ Task<> GrandchildOutlivesGroup() {
 
 TEST_P(TaskGroupTest, TheStopOfTheOwnerGoesThroughAGroupThatIsGone) { RunOk(GrandchildOutlivesGroup(), options()); }
 
-// --- Misuse ------------------------------------------------------------------------------------------------------------
+// --- Misuse
+// ------------------------------------------------------------------------------------------------------------
 
 Task<> NotJoined() {
   TaskGroup group;

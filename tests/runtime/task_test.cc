@@ -21,7 +21,8 @@ namespace {
 
 using namespace evring::testing;
 
-// --- Flat -------------------------------------------------------------------------------------------------------------
+// --- Flat
+// -------------------------------------------------------------------------------------------------------------
 
 // How far the stack has been seen to reach.
 class StackRange {
@@ -145,11 +146,13 @@ Task<int> ThrowAtTheBottom(int n, std::atomic<int>* alive) {
 TEST(TaskStack, AnExceptionComesUpFromTheBottomOfADeepRecursion) {
   SmallStacks small;
   std::atomic<int> alive{0};
-  EXPECT_THROW(static_cast<void>(evring::Run(ThrowAtTheBottom(Scaled(50'000), &alive), WithWorkers(1))), std::runtime_error);
+  EXPECT_THROW(static_cast<void>(evring::Run(ThrowAtTheBottom(Scaled(50'000), &alive), WithWorkers(1))),
+               std::runtime_error);
   EXPECT_EQ(alive, 0);
 }
 
-// --- Results ----------------------------------------------------------------------------------------------------------
+// --- Results
+// ----------------------------------------------------------------------------------------------------------
 
 Task<std::unique_ptr<std::string>> MoveOnly() { co_return std::make_unique<std::string>("moved"); }
 
@@ -207,7 +210,8 @@ TEST(Task, AnExceptionTravelsToWhoAwaits) {
   EXPECT_THROW(static_cast<void>(evring::Run(ThrowCode(1), WithWorkers(1))), TestError);
 }
 
-// --- Lifetime ---------------------------------------------------------------------------------------------------------
+// --- Lifetime
+// ---------------------------------------------------------------------------------------------------------
 
 Task<> Hold(Counted /*counted*/, bool* ran) {
   *ran = true;
@@ -270,7 +274,8 @@ Task<> FreeElsewhere(int rounds) {
 
 TEST(Task, FramesAreFreedOnOtherWorkers) { RunOk(FreeElsewhere(200), WithWorkers(2)); }
 
-// --- Misuse -----------------------------------------------------------------------------------------------------------
+// --- Misuse
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> AwaitMoved() {
   Task<int> task = One();

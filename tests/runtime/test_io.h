@@ -60,8 +60,7 @@ class Pipe {
 
 class ReadOperation final : public IoOperation<ReadOperation> {
  public:
-  ReadOperation(int fd, std::span<std::byte> buffer)
-      : IoOperation(kevent::EventType::kFileRead, fd), buffer_(buffer) {}
+  ReadOperation(int fd, std::span<std::byte> buffer) : IoOperation(kevent::EventType::kFileRead, fd), buffer_(buffer) {}
 
  private:
   friend IoOperation;

@@ -56,7 +56,8 @@ Task<int> ThrowAfterStop() {
   throw std::runtime_error("inner");
 }
 
-// --- Before the deadline -----------------------------------------------------------------------------------------------
+// --- Before the deadline
+// -----------------------------------------------------------------------------------------------
 
 Task<> InTime() {
   EXPECT_EQ(*co_await WithTimeout(absl::Hours(1), Value(3)), 3);
@@ -91,7 +92,8 @@ TEST_P(TimeoutTest, AnInfiniteOneIsNone) {
   EXPECT_EQ(alive, 0);
 }
 
-// --- After the deadline ------------------------------------------------------------------------------------------------
+// --- After the deadline
+// ------------------------------------------------------------------------------------------------
 
 Task<> TooLate() {
   const absl::Duration d = absl::Milliseconds(2);
@@ -136,7 +138,8 @@ Task<> NeverEarly() {
 
 TEST_P(TimeoutTest, NeverFiresEarly) { RunOk(NeverEarly(), options()); }
 
-// --- Together with other stops -----------------------------------------------------------------------------------------
+// --- Together with other stops
+// -----------------------------------------------------------------------------------------
 
 Task<> OuterStopped(Gate* inside) {
   inside->Open();
@@ -184,7 +187,8 @@ TEST_P(TimeoutTest, TheDeadlineRacesWithTheEnd) {
   RunOk(RaceWithTheEnd(Scaled(5000), &in_time), options());
 }
 
-// --- Movable deadlines -------------------------------------------------------------------------------------------------
+// --- Movable deadlines
+// -------------------------------------------------------------------------------------------------
 
 Task<absl::Status> KeepMoving(Deadline* deadline, absl::Duration step, int times) {
   for (int i = 0; i < times; ++i) {
@@ -201,7 +205,8 @@ Task<> Movable() {
   Deadline deadline(absl::Milliseconds(400), absl::Milliseconds(10));
   EXPECT_FALSE(deadline.expired());
   deadline.MoveTo(absl::Hours(1));  // of no task: no effect
-  EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithDeadline(&deadline, KeepMoving(&deadline, absl::Milliseconds(20), 30))));
+  EXPECT_TRUE(
+      absl::IsDeadlineExceeded(co_await WithDeadline(&deadline, KeepMoving(&deadline, absl::Milliseconds(20), 30))));
   EXPECT_TRUE(deadline.expired());
   EXPECT_EQ(*co_await WithDeadline(&deadline, Value(1)), 1);  // may be used again
   EXPECT_FALSE(deadline.expired());
@@ -248,12 +253,13 @@ Task<> ManyLooks(int tasks, int rounds) {
 
 TEST_P(TimeoutTest, LooksOfAMovableDeadlineRaceWithTheEnd) { RunOk(ManyLooks(20, Scaled(200)), options()); }
 
-// --- A timeout wakes a task that waits for something that is no timer --------------------------------------------------
+// --- A timeout wakes a task that waits for something that is no timer
+// --------------------------------------------------
 
 Task<bool> PassGate(Gate* gate) { co_return co_await *gate; }
 
-// Handlers of timers put what they stop into the LIFO slot: it is run although nothing else became ready. Others keep the
-// workers between their loop and their sleep.
+// Handlers of timers put what they stop into the LIFO slot: it is run although nothing else became ready. Others keep
+// the workers between their loop and their sleep.
 Task<> GateTimesOut(int rounds) {
   for (int i = 0; i < rounds; ++i) {
     Gate never;

@@ -68,12 +68,8 @@ TEST(TimerWheel, EverySlotOfEveryLevelInOrder) {
   std::vector<int64_t> fired;
   while (wheel.size() > 0) {
     const int64_t next = wheel.NextDeadline();
-    ASSERT_EQ(wheel.Advance(
-                  next - 1, [](TimerNode*) {}, kAll),
-              0u);
-    ASSERT_GT(wheel.Advance(
-                  next, [&](TimerNode* n) { fired.push_back(n->deadline_ns()); }, kAll),
-              0u);
+    ASSERT_EQ(wheel.Advance(next - 1, [](TimerNode*) {}, kAll), 0u);
+    ASSERT_GT(wheel.Advance(next, [&](TimerNode* n) { fired.push_back(n->deadline_ns()); }, kAll), 0u);
     wheel.CheckInvariants();
   }
   EXPECT_EQ(fired, deadlines);
@@ -103,9 +99,7 @@ TEST(TimerWheel, TheEndsOfTheClock) {
 TEST(TimerWheel, AnEmptyWheelWantsNothing) {
   TimerWheel wheel(5);
   EXPECT_EQ(wheel.NextDeadline(), kNever);
-  EXPECT_EQ(wheel.Advance(
-                int64_t{1} << 60, [](TimerNode*) { FAIL(); }, kAll),
-            0u);
+  EXPECT_EQ(wheel.Advance(int64_t{1} << 60, [](TimerNode*) { FAIL(); }, kAll), 0u);
   EXPECT_EQ(wheel.now(), int64_t{1} << 60);
   EXPECT_EQ(wheel.size(), 0u);
 }
@@ -118,9 +112,7 @@ TEST(TimerWheel, CancelSaysWhetherItCameInTime) {
   EXPECT_TRUE(wheel.Cancel(&n));
   EXPECT_FALSE(wheel.Cancel(&n)) << "cancelled already";
   wheel.Arm(&n, 10);
-  EXPECT_EQ(wheel.Advance(
-                10, [](TimerNode*) {}, kAll),
-            1u);
+  EXPECT_EQ(wheel.Advance(10, [](TimerNode*) {}, kAll), 1u);
   EXPECT_FALSE(wheel.Cancel(&n)) << "fired already";
 }
 
@@ -128,19 +120,13 @@ TEST(TimerWheel, TimeDoesNotGoBack) {
   TimerWheel wheel(1000);
   TimerNode n;
   wheel.Arm(&n, 1500);
-  wheel.Advance(
-      1400, [](TimerNode*) {}, kAll);
-  EXPECT_EQ(wheel.Advance(
-                3, [](TimerNode*) {}, kAll),
-            0u);
+  wheel.Advance(1400, [](TimerNode*) {}, kAll);
+  EXPECT_EQ(wheel.Advance(3, [](TimerNode*) {}, kAll), 0u);
   EXPECT_EQ(wheel.now(), 1400);
   TimerNode passed;
   wheel.Arm(&passed, 1399);
   EXPECT_EQ(wheel.NextDeadline(), 1400);
-  EXPECT_EQ(wheel.Advance(
-                -1, [](TimerNode*) {}, kAll),
-            1u)
-      << "due at a time that was seen, so due";
+  EXPECT_EQ(wheel.Advance(-1, [](TimerNode*) {}, kAll), 1u) << "due at a time that was seen, so due";
   EXPECT_TRUE(wheel.Cancel(&n));
 }
 

@@ -57,7 +57,8 @@ Task<absl::Status> CountStop(std::atomic<int>* stopped) {
   co_return status;
 }
 
-// --- WhenAll -----------------------------------------------------------------------------------------------------------
+// --- WhenAll
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> AllOfATuple() {
   auto [number, nothing, text, later] = co_await WhenAll(Value(1), Nothing(), Text(), ValueLater(2));
@@ -187,7 +188,8 @@ TEST_P(WhenTest, AllForksAndJoins) {
   EXPECT_EQ(RunValue(Sum(depth), options()), 1 << depth);
 }
 
-// --- WhenAny -----------------------------------------------------------------------------------------------------------
+// --- WhenAny
+// -----------------------------------------------------------------------------------------------------------
 
 Task<> AnyOfATuple() {
   std::atomic<int> stopped{0};

@@ -37,7 +37,8 @@ class Awaiter : public Suspension<Core, Node> {
       this->state = Node::State::kCancelled;
       return false;
     }
-    if (this->core()->Try(this)) [[likely]] return GiveWay(context, handle);
+    if (this->core()->Try(this)) [[likely]]
+      return GiveWay(context, handle);
     return this->Suspend(context, handle);
   }
 
@@ -49,7 +50,8 @@ class Awaiter : public Suspension<Core, Node> {
   // Done at once: a task that never has to wait lets others run when its budget is used up. True: it does.
   static bool GiveWay(TaskContext* context, std::coroutine_handle<> resume) {
     Worker* worker = Worker::Current();
-    if (worker == nullptr || worker->ConsumeBudget()) [[likely]] return false;
+    if (worker == nullptr || worker->ConsumeBudget()) [[likely]]
+      return false;
     context->set_resume(resume);
     worker->PushBack(context);  // the last touch
     return true;

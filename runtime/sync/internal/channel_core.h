@@ -4,9 +4,9 @@
 //   C2  Senders wait only while the ring is full (with a capacity of 0 it always is).
 //   C3  Once closed, nobody waits, and nothing gets into the ring any more.
 //
-// A value goes straight to the first receiver that waits; else into the ring; else it stays with its sender. A receiver that
-// takes a value out of a full ring puts that of the first sender into its place. By C1 and C2 neither overtakes anybody:
-// values come out in the order in which they got in.
+// A value goes straight to the first receiver that waits; else into the ring; else it stays with its sender. A receiver
+// that takes a value out of a full ring puts that of the first sender into its place. By C1 and C2 neither overtakes
+// anybody: values come out in the order in which they got in.
 //
 // Values are moved under the lock, which is why their moves must not throw; Close takes the queues off in one step and
 // writes no node.
@@ -81,7 +81,8 @@ class ChannelCore {
   // Nobody waits.
   bool idle() const { return senders_.empty() && receivers_.empty(); }
 
-  // --- Sending ---------------------------------------------------------------------------------------------------------
+  // --- Sending
+  // ---------------------------------------------------------------------------------------------------------
 
   // *source is taken only if the answer is kDone.
   Answer TrySend(Source* source) {
@@ -116,7 +117,8 @@ class ChannelCore {
     return !closed_ && senders_.Cancel(node);
   }
 
-  // --- Receiving -------------------------------------------------------------------------------------------------------
+  // --- Receiving
+  // -------------------------------------------------------------------------------------------------------
 
   Answer TryReceive(Room* room) {
     const Answer answer = TryReceive(&room->value);
@@ -145,7 +147,8 @@ class ChannelCore {
     return !closed_ && receivers_.Cancel(node);
   }
 
-  // --- Closing ---------------------------------------------------------------------------------------------------------
+  // --- Closing
+  // ---------------------------------------------------------------------------------------------------------
 
   void Close() {
     SendNode* senders = nullptr;

@@ -1,9 +1,11 @@
 // event_core.h: the algorithm of Event.
 //
 //   V1  kQueued: the queue is not empty. Excludes kSet.
-//   V2  Set takes the whole queue off in one step and counts it: a node that was queued before round_ is not in the queue.
+//   V2  Set takes the whole queue off in one step and counts it: a node that was queued before round_ is not in the
+//   queue.
 //       So the lock is held for a few instructions however many wait.
-//   V3  Set is a read-modify-write even if the event is set: Reset, which reads its value or a later one, then sees what
+//   V3  Set is a read-modify-write even if the event is set: Reset, which reads its value or a later one, then sees
+//   what
 //       was done before Set. This is what a task rests on that resets the event, looks at what the setters do, and
 //       waits: either it sees what a setter did, or the event is set again.
 //

@@ -29,7 +29,8 @@ class MutexCore {
   bool TryLock() {
     State state = word_.Load(std::memory_order_relaxed);
     while (state == kFree) {
-      if (word_.Change(&state, kHeld, std::memory_order_acquire)) [[likely]] return true;  // pairs with Unlock()
+      if (word_.Change(&state, kHeld, std::memory_order_acquire)) [[likely]]
+        return true;  // pairs with Unlock()
     }
     if ((state & kHeld) != 0) return false;
     state = word_.Lock();  // free, but somebody is about to see that under the lock
@@ -64,8 +65,9 @@ class MutexCore {
 
   void Unlock() {
     State state = word_.Load(std::memory_order_relaxed);
-    if (state == kHeld && word_.Change(&state, kFree, std::memory_order_release)) [[likely]] return;  // publishes what
-    UnlockQueued();                                                                                  // was guarded
+    if (state == kHeld && word_.Change(&state, kFree, std::memory_order_release)) [[likely]]
+      return;        // publishes what
+    UnlockQueued();  // was guarded
   }
 
  private:

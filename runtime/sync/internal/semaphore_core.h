@@ -40,8 +40,9 @@ class SemaphoreCore {
     State state = word_.Load(std::memory_order_relaxed);
     while ((state & Host::Word::kBusy) == 0) {
       if (!Suffices(state, n)) return false;
-      if (word_.Change(&state, state - n * kPermit, std::memory_order_acquire)) [[likely]] return true;  // pairs with
-    }                                                                                                    // Release()
+      if (word_.Change(&state, state - n * kPermit, std::memory_order_acquire)) [[likely]]
+        return true;  // pairs with
+    }  // Release()
     state = word_.Lock();
     const bool suffices = Suffices(state, n);
     word_.Unlock(suffices ? state - n * kPermit : state);
@@ -51,7 +52,8 @@ class SemaphoreCore {
   void Release(uint64_t n) {
     State state = word_.Load(std::memory_order_relaxed);
     while ((state & (kQueued | Host::Word::kBusy)) == 0) {
-      if (word_.Change(&state, Add(state, n), std::memory_order_release)) [[likely]] return;  // publishes what was done
+      if (word_.Change(&state, Add(state, n), std::memory_order_release)) [[likely]]
+        return;  // publishes what was done
     }
     Serve(Add(word_.Lock(), n));
   }
@@ -93,8 +95,8 @@ class SemaphoreCore {
     return state + n * kPermit;
   }
 
-  // With the word locked: grants to the first of the queue as long as there is enough for them, unlocks (the last touch),
-  // and wakes.
+  // With the word locked: grants to the first of the queue as long as there is enough for them, unlocks (the last
+  // touch), and wakes.
   void Serve(State state) {
     uint64_t permits = state / kPermit;
     Waiter<Host>* granted = nullptr;

@@ -1,5 +1,5 @@
-// spin_wait.h: how a thread waits for a lock that is held for a few dozen instructions, in the way of SpinLock: it spins,
-// then gives its processor to the holder, who may have lost his, then sleeps (spin_lock.h says why).
+// spin_wait.h: how a thread waits for a lock that is held for a few dozen instructions, in the way of SpinLock: it
+// spins, then gives its processor to the holder, who may have lost his, then sleeps (spin_lock.h says why).
 
 #ifndef EVRING_RUNTIME_SYNC_INTERNAL_SPIN_WAIT_H_
 #define EVRING_RUNTIME_SYNC_INTERNAL_SPIN_WAIT_H_

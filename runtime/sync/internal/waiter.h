@@ -15,8 +15,8 @@
 //   Q4  A stop, under the lock: a queued node is taken off and is cancelled; after unlocking the wait is completed. A
 //       new one is marked, for Q2 to see. A granted one is left alone: what it got, it has.
 //
-// So exactly one of Q2, Q3 and Q4 completes the wait: who changed the state from kNew or kQueued under the lock, but for a
-// mark of Q4, which leaves it to Q2.
+// So exactly one of Q2, Q3 and Q4 completes the wait: who changed the state from kNew or kQueued under the lock, but
+// for a mark of Q4, which leaves it to Q2.
 //
 // Some wakers take the whole queue off in one step and write no node (Event::Set, Channel::Close). The primitive then
 // remembers that what was queued before is no longer in the queue; such a node stays kQueued to its end.
@@ -109,8 +109,8 @@ class WaiterQueue {
   Link last_ = nullptr;
 };
 
-// Completes the waits of nodes that were taken off and are linked by `next`. The first of them comes last: a worker runs
-// next what it woke last, and what it woke before that in order. Holding no lock.
+// Completes the waits of nodes that were taken off and are linked by `next`. The first of them comes last: a worker
+// runs next what it woke last, and what it woke before that in order. Holding no lock.
 template <class Host>
 void CompleteAll(Waiter<Host>* first) {
   if (first == nullptr) return;

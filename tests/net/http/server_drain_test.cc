@@ -119,7 +119,7 @@ TEST_P(DrainTest, ALongPipelineIsAnsweredToItsEnd) {
 
 // The connection is in the state between accept and its first receive when the drain begins.
 TEST_P(DrainTest, ARequestOnAConnectionThatWasJustAcceptedIsAnswered) {
-  for (int repeat = 0; repeat < Scaled(200); ++repeat) {
+  for (int repeat = 0; repeat < Scaled(100); ++repeat) {
     ServerUnderTest server(GetParam(), ServerOptions(), &AnswerAtOnce);
     TestClient client(server.port());
     ASSERT_TRUE(client.Send(Get("/")));

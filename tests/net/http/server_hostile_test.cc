@@ -85,6 +85,7 @@ void RunCase(uint16_t port, const RequestCase& c, Way way, bool reads_body) {
     if (response->status == c.status) {
       EXPECT_EQ(response->header("connection"), "close");
       EXPECT_TRUE(client.AtEnd());
+      EXPECT_FALSE(client.reset());  // which could have destroyed the answer on its way
     } else {
       client.HalfClose();
       client.ReadToEnd();

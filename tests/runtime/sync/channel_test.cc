@@ -1,5 +1,6 @@
-// Channel: order, room, closing, hand-over with a capacity of 0, whose a value is at any time, other threads; and that nothing is
-// lost or doubled when many send, receive, are stopped and close at once. More of cancellation: sync_cancellation_test.cc.
+// Channel: order, room, closing, hand-over with a capacity of 0, whose a value is at any time, other threads; and that
+// nothing is lost or doubled when many send, receive, are stopped and close at once. More of cancellation:
+// sync_cancellation_test.cc.
 
 #include "runtime/sync/channel.h"
 
@@ -40,7 +41,8 @@ Task<int> ReceiveOr(Channel<int>* channel) {
   co_return value.value_or(-1);
 }
 
-// --- Without waiting ---------------------------------------------------------------------------------------------------
+// --- Without waiting
+// ---------------------------------------------------------------------------------------------------
 
 TEST(Channel, ValuesComeOutInOrderThroughManyLaps) {
   Channel<int> channel(3);
@@ -105,7 +107,8 @@ TEST(Channel, KeepsOverAlignedValuesAligned) {
   EXPECT_TRUE(channel.TryReceive().ok());
 }
 
-// --- Waiting -----------------------------------------------------------------------------------------------------------
+// --- Waiting
+// -----------------------------------------------------------------------------------------------------------
 
 Task<void> SendersWaitForRoom() {
   Channel<int> channel(2);
@@ -198,7 +201,8 @@ Task<void> StopAfterClose() {
 
 TEST(Channel, AStopAfterCloseIsTooLate) { RunFor(1, StopAfterClose()); }
 
-// --- Whose a value is ----------------------------------------------------------------------------------------------------
+// --- Whose a value is
+// ----------------------------------------------------------------------------------------------------
 
 Task<void> SendTemporaries(Channel<Counted>* channel, std::atomic<int>* alive, int n) {
   for (int i = 0; i < n; ++i) CO_ASSERT_OK(co_await channel->Send(Counted(alive)));
@@ -227,7 +231,8 @@ TEST(Channel, EachValueIsDestroyedOnce) {
 static_assert(!std::is_copy_constructible_v<SendAwaiter<int>> && !std::is_move_constructible_v<SendAwaiter<int>>,
               "it is awaited where it was made, while the value lives");
 
-// --- Many at once ------------------------------------------------------------------------------------------------------
+// --- Many at once
+// ------------------------------------------------------------------------------------------------------
 
 // A value with its origin, on the heap: one that came out twice, or not whole, is seen by the sanitizers too.
 struct Parcel {
@@ -389,8 +394,8 @@ TEST_P(ChannelEveryWorkerCount, AThreadThatIsNoWorkerTriesAndCloses) {
   EXPECT_EQ(sum, int64_t{n} * (n + 1) / 2);
 }
 
-// Whoever has the last value, or was told of the close, destroys the channel, while the other side may still be on its way
-// back.
+// Whoever has the last value, or was told of the close, destroys the channel, while the other side may still be on its
+// way back.
 Task<void> DestroyWhenReceived(Rival* rival, int rounds) {
   for (int i = 0; i < rounds; ++i) {
     auto channel = std::make_unique<Channel<int>>(1);

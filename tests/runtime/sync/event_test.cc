@@ -1,5 +1,5 @@
-// Event: what Set, Reset and Wait do, from tasks and from threads that are no workers; who may destroy it when; and that
-// resetting, looking and waiting misses nothing. Cancellation: sync_cancellation_test.cc.
+// Event: what Set, Reset and Wait do, from tasks and from threads that are no workers; who may destroy it when; and
+// that resetting, looking and waiting misses nothing. Cancellation: sync_cancellation_test.cc.
 
 #include "runtime/sync/event.h"
 
@@ -152,8 +152,8 @@ TEST(Event, WhoSeesItSetMayDestroyIt) {
   }
 }
 
-// One takes numbers out of a box, another puts them in: a set event means that there may be some. Whoever misses a Set that came
-// between its look and its wait waits for ever.
+// One takes numbers out of a box, another puts them in: a set event means that there may be some. Whoever misses a Set
+// that came between its look and its wait waits for ever.
 struct Box {
   std::atomic<int> put{0};
   Event filled;

@@ -29,7 +29,8 @@ struct Meeting {
   Channel<int> handed{0};
 };
 
-// The two sides of a meeting: whatever one of them does, it waits for the other. The stack of coroutines is the same all the time.
+// The two sides of a meeting: whatever one of them does, it waits for the other. The stack of coroutines is the same
+// all the time.
 Task<void> OneSide(Meeting* m) {
   for (int i = 0; i < kRounds; ++i) {
     m->there.Set();

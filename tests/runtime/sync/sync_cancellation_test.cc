@@ -1,6 +1,6 @@
-// Every wait of runtime/sync against a stop, at every point where one can come: before the call, in the queue, when it was
-// served and has not gone on, when it gives way with its budget used up, and at the same time as it is served. What is
-// served is either taken by the waiter, who says so, or still there; never both, never neither.
+// Every wait of runtime/sync against a stop, at every point where one can come: before the call, in the queue, when it
+// was served and has not gone on, when it gives way with its budget used up, and at the same time as it is served. What
+// is served is either taken by the waiter, who says so, or still there; never both, never neither.
 
 #include <gtest/gtest.h>
 
@@ -92,25 +92,25 @@ bool ReleaseSemaphore(Primitives* p) {
 }
 bool ReacquireSemaphore(Primitives* p) { return p->semaphore.TryAcquire(2); }
 
-template <Channel<std::unique_ptr<int>> Primitives::*channel>
+template <Channel<std::unique_ptr<int>> Primitives::* channel>
 Task<absl::Status> Send(Primitives* p) {
   auto value = std::make_unique<int>(1);
   const absl::Status status = co_await (p->*channel).Send(std::move(value));
   EXPECT_EQ(status.ok(), value == nullptr) << "taken if it was sent, else still there";
   co_return status;
 }
-template <Channel<std::unique_ptr<int>> Primitives::*channel>
+template <Channel<std::unique_ptr<int>> Primitives::* channel>
 Task<absl::Status> Receive(Primitives* p) {
   const auto value = co_await (p->*channel).Receive();
   if (!value.ok()) co_return value.status();
   EXPECT_NE(*value, nullptr);
   co_return absl::OkStatus();
 }
-template <Channel<std::unique_ptr<int>> Primitives::*channel>
+template <Channel<std::unique_ptr<int>> Primitives::* channel>
 bool TrySend(Primitives* p) {
   return (p->*channel).TrySend(std::make_unique<int>(1)).ok();
 }
-template <Channel<std::unique_ptr<int>> Primitives::*channel>
+template <Channel<std::unique_ptr<int>> Primitives::* channel>
 bool TryReceive(Primitives* p) {
   return (p->*channel).TryReceive().ok();
 }
@@ -229,7 +229,8 @@ TEST_P(SyncCancellation, AtTheEndOfTheQueue) { RunFor(1, StoppedAmongOthers(&Get
 INSTANTIATE_TEST_SUITE_P(All, SyncCancellation, ::testing::ValuesIn(kOperations),
                          [](const auto& info) { return info.param.name; });
 
-// --- At the same time --------------------------------------------------------------------------------------------------
+// --- At the same time
+// --------------------------------------------------------------------------------------------------
 
 // Where tasks wait for each other, so that on several workers they go on at the same time; on one, in any order.
 class Start {
@@ -301,7 +302,8 @@ Task<void> RaceOfThreads(const Operation* op, Rival* rival, std::mt19937* random
     Spin(serve_first ? 0 : between);
     if (!serve_first) served = op->serve(&p);
   });
-  co_await rival->Ended();
+  for (uint32_t yields = 1 + (*random)() % 3; yields != 0; --yields) co_await Yield();
+  rival->Join();
   co_await outcomes->Count(op, &p, &waiter, served);
 }
 
@@ -342,7 +344,8 @@ INSTANTIATE_TEST_SUITE_P(All, SyncCancellationRace,
                            return std::get<0>(info.param).name + std::to_string(std::get<1>(info.param));
                          });
 
-// --- With the budget used up -------------------------------------------------------------------------------------------
+// --- With the budget used up
+// -------------------------------------------------------------------------------------------
 
 Task<uint64_t> AcquireUntilStopped(Semaphore* semaphore) {
   uint64_t acquired = 0;

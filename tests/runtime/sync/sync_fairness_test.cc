@@ -1,5 +1,5 @@
-// A task that never has to wait lets others run: on a single worker, a loop over operations that are ready at once ends because
-// another task ends it.
+// A task that never has to wait lets others run: on a single worker, a loop over operations that are ready at once ends
+// because another task ends it.
 
 #include <gtest/gtest.h>
 

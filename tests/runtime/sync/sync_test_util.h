@@ -66,10 +66,6 @@ class Rival {
   void Join() const {
     while (busy()) std::this_thread::yield();
   }
-  // The same, and other tasks of this worker run meanwhile.
-  Task<void> Ended() const {
-    while (busy()) co_await Yield();
-  }
 
  private:
   void Loop() {
