@@ -50,7 +50,7 @@ Task<absl::Status> Serve(evring::net::Listener* listener) {
       status = stream.status();
     }
   }
-  co_await connections.Join();
+  static_cast<void>(co_await connections.Join());  // connections end without a status
   co_return status;
 }
 

@@ -35,9 +35,10 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
  public:
   Multishot(kevent::EventType type, int fd) : Kevent(type, fd, 0, &OnCompletion), RemoteRequest(&OnCloseRequest) {}
 
-  // The owner lets go; once. Nobody may be waiting. Events not taken are given back, which wants the runtime to be there. The descriptor is taken along: it is
-  // closed when no request can refer to it any more. (One that was armed a moment ago may not have reached the kernel yet,
-  // which would then find the file that has got the number since, and take its data.)
+  // The owner lets go; once. Nobody may be waiting. Events not taken are given back, which wants the runtime to be
+  // there. The descriptor is taken along: it is closed when no request can refer to it any more. (One that was armed a
+  // moment ago may not have reached the kernel yet, which would then find the file that has got the number since, and
+  // take its data.)
   void Close();
 
   int fd() const { return descriptor(); }

@@ -128,7 +128,7 @@ void StopAlone(Execution& run) {
   run.Thread("sender", [=] {
     for (size_t i = 0; i < kCapacity; ++i) s->Send(0, 1);
     s->Send(1, 2);
-    while (kCapacity != 0 && s->received.empty()) s->Receive(2);
+    if (kCapacity != 0) s->Receive(2);
     s->Receive(3);
   });
   run.Thread("stop", [=] {

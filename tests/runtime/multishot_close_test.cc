@@ -1,5 +1,5 @@
-// multishot_close_test.cc: letting go of a multishot request: whatever it was about to do, it does nothing to a file that
-// gets its descriptor's number afterwards, and the descriptor is closed, once.
+// multishot_close_test.cc: letting go of a multishot request: whatever it was about to do, it does nothing to a file
+// that gets its descriptor's number afterwards, and the descriptor is closed, once.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -43,15 +43,17 @@ struct Pair {
 
 bool IsOpen(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
-Task<absl::StatusOr<ReceivedBuffer>> Take(MultishotReceive* source) { co_return co_await MultishotReceive::Operation(source); }
+Task<absl::StatusOr<ReceivedBuffer>> Take(MultishotReceive* source) {
+  co_return co_await MultishotReceive::Operation(source);
+}
 
 Task<absl::StatusOr<size_t>> Receive(int fd) {
   std::array<std::byte, 16> buffer;
   co_return co_await ReceiveInto(fd, buffer);
 }
 
-// One worker, which does not look at its ring in between: the request has been prepared and is not submitted when its task
-// is stopped and the stream let go. Then another stream is opened, which has data.
+// One worker, which does not look at its ring in between: the request has been prepared and is not submitted when its
+// task is stopped and the stream let go. Then another stream is opened, which has data.
 Task<> LetGoBeforeItIsSubmitted() {
   Pair first;
   auto* source = new MultishotReceive(first.fds[0]);

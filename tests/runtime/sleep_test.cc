@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "runtime/runtime.h"
 #include "runtime/spawn.h"
+#include "runtime/transfer.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -185,15 +186,10 @@ TEST_P(SleepTest, YieldingTasksLetTimersAndOthersIn) {
 // --- Misuse
 // ------------------------------------------------------------------------------------------------------------
 
-struct NoWorkerPromise {
-  TaskContext* context() { return nullptr; }
-};
-
 TEST(SleepDeathTest, OnAThreadThatIsNoWorker) {
-  auto sleep = Sleep(absl::Seconds(1));
-  NoWorkerPromise promise;
-  EXPECT_DEATH(sleep.await_suspend(std::coroutine_handle<NoWorkerPromise>::from_promise(promise)),
-               "awaited on a worker");
+  const auto sleeper = UntilStopped().Release();
+  EXPECT_DEATH(ResumeAll(sleeper), "awaited on a worker");
+  sleeper.destroy();
 }
 
 }  // namespace
