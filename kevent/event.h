@@ -36,12 +36,14 @@ struct Event {
   // A provided buffer was used; its id stands in the upper 16 bits of `flags`.
   static constexpr uint32_t kBuffer = 1u << 0;
   static constexpr uint32_t kBufferShift = 16;
+  // When this was received, more lay in the socket.
+  static constexpr uint32_t kSocketNonEmpty = 1u << 2;
 
   EventType type = EventType::kNone;
   int32_t descriptor = -1;
   uint64_t cookie = 0;
   int32_t result = 0;    // what the system call would have returned; a negative errno on failure
-  uint32_t flags = 0;    // kMore, kBuffer
+  uint32_t flags = 0;    // kMore, kBuffer, kSocketNonEmpty
   uint64_t payload = 0;  // kMessage: the sender's word; otherwise the number of the handle
 
   bool last() const { return (flags & kMore) == 0; }

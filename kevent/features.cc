@@ -9,10 +9,9 @@ std::string Features::ToString() const {
     Feature feature;
     const char* name;
   } kNames[] = {
-      {Feature::kRegisteredRing, "registered-ring"},
-      {Feature::kAbsoluteTimer, "absolute-timer"},
-      {Feature::kSyncMessage, "sync-message"},
-      {Feature::kNoIowait, "no-iowait"},
+      {Feature::kRegisteredRing, "registered-ring"},     {Feature::kAbsoluteTimer, "absolute-timer"},
+      {Feature::kSyncMessage, "sync-message"},           {Feature::kNoIowait, "no-iowait"},
+      {Feature::kMultishotReceive, "multishot-receive"},
   };
   std::string text;
   for (const auto& [feature, name] : kNames) {

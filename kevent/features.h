@@ -11,17 +11,18 @@
 namespace evring::kevent {
 
 enum class Feature : uint32_t {
-  kRegisteredRing = 1u << 0,  // 5.18  enter by registered index       | by descriptor
-  kAbsoluteTimer = 1u << 1,   // 6.12  absolute deadline in the wait    | the distance, computed at the call
-  kSyncMessage = 1u << 2,     // 6.13  message to a ring without a ring | eventfd with a read armed in the target
-  kNoIowait = 1u << 3,        // 6.15  idle waits not shown as iowait   | shown as iowait
+  kRegisteredRing = 1u << 0,    // 5.18  enter by registered index       | by descriptor
+  kAbsoluteTimer = 1u << 1,     // 6.12  absolute deadline in the wait    | the distance, computed at the call
+  kSyncMessage = 1u << 2,       // 6.13  message to a ring without a ring | eventfd with a read armed in the target
+  kNoIowait = 1u << 3,          // 6.15  idle waits not shown as iowait   | shown as iowait
+  kMultishotReceive = 1u << 4,  // found by trial (multishot_probe.h)   | a request for each receive
 };
 
 class Features {
  public:
   constexpr Features() = default;
   constexpr explicit Features(uint32_t bits) : bits_(bits) {}
-  static constexpr Features All() { return Features(0xf); }
+  static constexpr Features All() { return Features(0x1f); }
 
   constexpr bool has(Feature f) const { return (bits_ & static_cast<uint32_t>(f)) != 0; }
   constexpr Features With(Feature f) const { return Features(bits_ | static_cast<uint32_t>(f)); }

@@ -106,7 +106,8 @@ class Kevent {
 };
 
 static_assert(Event::kMore == IORING_CQE_F_MORE && Event::kBuffer == IORING_CQE_F_BUFFER &&
-                  Event::kBufferShift == IORING_CQE_BUFFER_SHIFT,
+                  Event::kBufferShift == IORING_CQE_BUFFER_SHIFT &&
+                  Event::kSocketNonEmpty == IORING_CQE_F_SOCK_NONEMPTY,
               "records carry the kernel's flags unchanged");
 
 }  // namespace evring::kevent

@@ -16,6 +16,7 @@
 #include "kevent/features.h"
 #include "kevent/kernel.h"
 #include "kevent/memory_retry.h"
+#include "kevent/multishot_probe.h"
 
 namespace evring::kevent {
 namespace {
@@ -91,6 +92,9 @@ class SystemKernelImpl final : public Kernel {
     if ((params.features & kFeatMinTimeout) != 0) found = found.With(Feature::kAbsoluteTimer);
     if ((params.features & kFeatNoIowait) != 0) found = found.With(Feature::kNoIowait);
     if (HasSyncMessage()) found = found.With(Feature::kSyncMessage);
+    if (options.allowed.has(Feature::kMultishotReceive) && MultishotReceiveSeesTheEnd()) {
+      found = found.With(Feature::kMultishotReceive);
+    }
     if (options.allowed.has(Feature::kRegisteredRing) && io_uring_register_ring_fd(ring) == 1) {
       found = found.With(Feature::kRegisteredRing);  // else EBUSY: a thread has 16 of them at most
     }

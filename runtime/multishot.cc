@@ -1,12 +1,14 @@
 #include "runtime/multishot.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <mutex>
 #include <utility>
 
 #include "kevent/check.h"
+#include "runtime/scheduler.h"
 
 namespace evring::internal {
 
@@ -33,34 +35,45 @@ void Multishot::Arm(Worker* worker) {
 
 void Multishot::Close() {
   absl::InlinedVector<Record, 2> untaken;
-  Worker* armed_on = nullptr;
   {
-    std::lock_guard lock(lock_);
+    std::unique_lock lock(lock_);
     EVRING_CHECK(waiter_ == nullptr && !closed_, "closed once, with nobody waiting");
     closed_ = true;
     untaken.swap(queue_);
-    if (armed_) armed_on = worker_;
+    if (armed_) CancelArmed(std::move(lock));
   }
   for (const Record& record : untaken) Discard(record);
-  if (armed_on == nullptr) {
-    Unref();
-  } else if (armed_on == Worker::Current()) {
-    armed_on->CancelRequest(number());
-    Unref();
-  } else {
-    armed_on->Post(this);  // takes our reference along
+  Unref();
+}
+
+void Multishot::CancelArmed(std::unique_lock<SpinLock> lock) {
+  Worker* const worker = worker_;
+  if (worker == Worker::Current()) {
+    lock.unlock();
+    worker->CancelRequest(number());
+  } else if (!std::exchange(posted_, true)) {
+    references_.fetch_add(1, std::memory_order_relaxed);  // the request's, as its worker cannot give it back before
+    lock.unlock();
+    worker->Post(this);
   }
 }
 
-void Multishot::OnCloseRequest(RemoteRequest* request, Worker* worker) {
+void Multishot::OnCancelRequest(RemoteRequest* request, Worker* worker) {
   auto* self = static_cast<Multishot*>(request);
-  bool armed;
   {
-    std::lock_guard lock(self->lock_);
-    armed = self->armed_;  // closed: it is not armed anywhere else
+    std::unique_lock lock(self->lock_);
+    self->posted_ = false;
+    // Armed again by now on another worker: there it sees what it was to see, unless it is closed. Workers that drain
+    // cancel all that they have.
+    const bool cancel = self->armed_ && (self->closed_ || self->worker_ == worker);
+    if (cancel && !worker->scheduler()->draining()) self->CancelArmed(std::move(lock));
   }
-  if (armed) worker->CancelRequest(self->number());
   self->Unref();
+}
+
+bool Multishot::HasEnded() const {
+  pollfd state = {.fd = fd(), .events = POLLRDHUP, .revents = 0};
+  return poll(&state, 1, 0) != 0;  // a failure counts as an end, which the request then reports
 }
 
 void Multishot::OnCompletion(Kevent* kevent, const kevent::Event& event) {
@@ -75,6 +88,11 @@ void Multishot::OnCompletion(Kevent* kevent, const kevent::Event& event) {
     std::lock_guard lock(self->lock_);
     record.from = self->worker_;
     self->armed_ = !event.last();
+    if ((event.flags & kevent::Event::kSocketNonEmpty) != 0) {
+      ++self->burst_;
+    } else if (std::exchange(self->burst_, 0) >= kBurst) {
+      self->doubted_ = true;
+    }
     if (self->closed_) {
       discard = true;
     } else if (event.last() && (event.result == -ECANCELED || self->IsPause(event.result, here))) {
@@ -138,7 +156,7 @@ bool Multishot::TakeWait::Suspend(TaskContext* context, std::coroutine_handle<> 
   bool linked = false;
   bool arm = false;
   {
-    std::lock_guard lock(source->lock_);
+    std::unique_lock lock(source->lock_);
     EVRING_CHECK(source->waiter_ == nullptr, "one task at a time takes events");
     if (!source->PopLocked(this)) {
       if (stopped_) {
@@ -148,6 +166,9 @@ bool Multishot::TakeWait::Suspend(TaskContext* context, std::coroutine_handle<> 
         source->waiter_ = this;
         arm = !source->armed_;
         if (arm) source->MarkArmed(worker);
+        if (std::exchange(source->doubted_, false) && !arm && source->HasEnded()) {
+          source->CancelArmed(std::move(lock));
+        }
       }
     }
   }

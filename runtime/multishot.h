@@ -11,8 +11,15 @@
 //   closed_     the owner has let go: what still arrives is given back, and after the last completion the descriptor is
 //               closed and this is freed.
 //
-// References: one of the owner, one while armed, one of a close request on its way to worker_. A stop of the waiting
-// task only takes the waiter out; the request stays armed and what arrives later stays for the next take.
+//   posted_     a request to cancel is on its way to worker_, from another thread.
+//   doubted_    the kernel may have seen the end of the stream and forgotten it. A receive that takes more than
+//               kBurst pieces without a pause may be armed anew inside the kernel when the end is there already: it
+//               then takes what is left and sleeps, and no wake-up follows. (A Unix socket's end, a TCP reset; Linux
+//               6.18 is the newest seen to do it.) So after such a run of pieces, the first take that finds nothing
+//               asks the socket; if the end is there the request is cancelled and armed again, and sees it.
+//
+// References: one of the owner, one while armed, one of a cancel on its way to worker_. A stop of the waiting task only
+// takes the waiter out; the request stays armed and what arrives later stays for the next take.
 
 #ifndef EVRING_RUNTIME_MULTISHOT_H_
 #define EVRING_RUNTIME_MULTISHOT_H_
@@ -20,6 +27,7 @@
 #include <atomic>
 #include <coroutine>
 #include <cstdint>
+#include <mutex>
 
 #include "absl/container/inlined_vector.h"
 #include "kevent/event.h"
@@ -33,7 +41,7 @@ namespace internal {
 
 class Multishot : private kevent::Kevent, private RemoteRequest {
  public:
-  Multishot(kevent::EventType type, int fd) : Kevent(type, fd, 0, &OnCompletion), RemoteRequest(&OnCloseRequest) {}
+  Multishot(kevent::EventType type, int fd) : Kevent(type, fd, 0, &OnCompletion), RemoteRequest(&OnCancelRequest) {}
 
   // The owner lets go; once. Nobody may be waiting. Events not taken are given back, which wants the runtime to be
   // there. The descriptor is taken along: it is closed when no request can refer to it any more. (One that was armed a
@@ -90,10 +98,15 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
   virtual bool IsPause(int32_t /*result*/, Worker* /*worker*/) { return false; }
 
   static constexpr size_t kQueuedMax = 16;  // untaken events beyond which the request is paused
+  static constexpr int kBurst = 16;         // half of what the kernel takes before it arms itself anew
 
  private:
   static void OnCompletion(Kevent* kevent, const kevent::Event& event);
-  static void OnCloseRequest(RemoteRequest* request, Worker* worker);
+  static void OnCancelRequest(RemoteRequest* request, Worker* worker);
+  // Cancels the request, which is armed, on whichever worker it is. Under `lock_`, by its guard, which is let go of.
+  void CancelArmed(std::unique_lock<SpinLock> lock);
+  // Whether the end of the stream has come, as the socket knows it.
+  bool HasEnded() const;
   void Arm(Worker* worker);
   void Unref();
   bool PopLocked(TakeWait* take);
@@ -104,6 +117,9 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
   bool armed_ = false;  // these under lock_
   bool pausing_ = false;
   bool closed_ = false;
+  bool posted_ = false;
+  bool doubted_ = false;
+  int burst_ = 0;  // events in a row that left more in the socket
   TakeWait* waiter_ = nullptr;
   Worker* worker_ = nullptr;
   absl::InlinedVector<Record, 2> queue_;

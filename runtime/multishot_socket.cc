@@ -41,7 +41,11 @@ void MultishotReceive::Prepare(io_uring_sqe* sqe, Worker* worker) {
     io_uring_prep_recv(sqe, fd(), own_.get(), kOwnBytes, 0);
     return;
   }
-  io_uring_prep_recv_multishot(sqe, fd(), nullptr, 0, 0);
+  if (worker->features().has(kevent::Feature::kMultishotReceive)) {
+    io_uring_prep_recv_multishot(sqe, fd(), nullptr, 0, 0);
+  } else {
+    io_uring_prep_recv(sqe, fd(), nullptr, 0, 0);
+  }
   sqe->flags |= IOSQE_BUFFER_SELECT;
   sqe->buf_group = worker->buffers()->group();
 }

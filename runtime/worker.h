@@ -116,6 +116,8 @@ class alignas(64) Worker {
   int64_t CoarseNowNs() const { return now_ns_; }
   int64_t NowNs() const { return ring_->kernel()->NowNs(); }
 
+  kevent::Features features() const { return ring_->features(); }
+
   // What multishot receives of this ring draw from.
   kevent::BufferRing* buffers() { return buffers_.get(); }
 

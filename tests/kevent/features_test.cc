@@ -8,7 +8,7 @@ namespace evring::kevent {
 namespace {
 
 constexpr Feature kEach[] = {Feature::kRegisteredRing, Feature::kAbsoluteTimer, Feature::kSyncMessage,
-                             Feature::kNoIowait};
+                             Feature::kNoIowait, Feature::kMultishotReceive};
 
 TEST(Features, NoneAtFirstAndAllOfThemInAll) {
   Features all;
@@ -39,7 +39,7 @@ TEST(Features, AMaskLeavesWhatBothHave) {
 
 TEST(Features, ArePrintedByName) {
   EXPECT_EQ(Features().ToString(), "none");
-  EXPECT_EQ(Features::All().ToString(), "registered-ring absolute-timer sync-message no-iowait");
+  EXPECT_EQ(Features::All().ToString(), "registered-ring absolute-timer sync-message no-iowait multishot-receive");
   EXPECT_EQ(Features().With(Feature::kNoIowait).ToString(), "no-iowait");
 }
 
