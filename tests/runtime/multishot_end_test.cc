@@ -20,6 +20,8 @@
 #include "runtime/multishot_socket.h"
 #include "runtime/placement.h"
 #include "runtime/runtime.h"
+#include "runtime/sleep.h"
+#include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "runtime/timeout.h"
 #include "tests/runtime/runtime_test_util.h"
@@ -154,6 +156,29 @@ TEST_P(MultishotEndTest, IsSeenIfItWasThereBefore) {
 TEST_P(MultishotEndTest, IsSeenByATakeOnAnotherWorker) {
   for (int round = 0; round < 10; ++round) {
     ExpectAll(RunValue(EndedBeforeItIsArmed(Pair(family()), ending(), bytes(), /*moves=*/true), options(3)));
+  }
+}
+
+// The worker with the request is stuck in a task, so that others deliver the whole run of pieces and take them one by
+// one: nothing pauses the request.
+Task<Outcome> TakenFromAStuckWorker(Pair pair, Ending ending, size_t n) {
+  pair.Write(n);
+  pair.End(ending);
+  auto* source = new MultishotReceive(pair.reader);
+  JoinHandle<Outcome> reader = co_await Spawn(TakeAll(source, /*moves=*/false));
+  co_await Yield();
+  testing::Compute(absl::Milliseconds(20));
+  Outcome outcome = co_await std::move(reader);
+  source->Close();
+  if (ending == Ending::kShutdown) close(pair.writer);
+  co_return outcome;
+}
+
+TEST_P(MultishotEndTest, IsSeenByTheTakerFromAStuckWorker) {
+  RuntimeOptions with_rescue = options(2);
+  with_rescue.rescue_threshold = absl::Microseconds(200);
+  for (int round = 0; round < 5; ++round) {
+    ExpectAll(RunValue(TakenFromAStuckWorker(Pair(family()), ending(), bytes()), with_rescue));
   }
 }
 

@@ -128,6 +128,13 @@ Task<bool> EventuallyInTask(Condition condition) {
   co_return true;
 }
 
+// Keeps the thread busy, as a task that gives way to nobody.
+inline void Compute(absl::Duration d) {
+  const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(d);
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
 // Entries of a directory of /proc/self: "fd" or "task".
 inline int CountIn(const char* directory) {
   char path[64];

@@ -54,9 +54,9 @@
 namespace evring {
 namespace {
 
+using testing::Compute;
 using testing::Counted;
 using testing::CountIn;
-using testing::Scaled;
 
 // Of a sequence of its own for each task (SplitMix64).
 class Random {
@@ -161,12 +161,6 @@ struct Storm {
   std::atomic<uint64_t> connections{0};
   CancelSource sources[4];  // other threads fire them
 };
-
-void Compute(absl::Duration d) {
-  const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(d);
-  while (std::chrono::steady_clock::now() < end) {
-  }
-}
 
 // Mostly short, at times so long that others come to the rescue.
 absl::Duration ComputingTime(Random* random) {
@@ -470,6 +464,8 @@ void Disturb(Storm* storm, Runtime* runtime, uint64_t seed, const std::atomic<bo
   }
 }
 
+constexpr int kActors = 32;
+
 void Round(uint64_t seed, int workers) {
   SCOPED_TRACE("EVRING_STORM_SEED=" + std::to_string(seed));
   Random random(seed);
@@ -493,7 +489,7 @@ void Round(uint64_t seed, int workers) {
     ASSERT_TRUE(runtime.ok()) << runtime.status().ToString();
     std::atomic<bool> over{false};
     std::thread disturber([&, s = random.Next()] { Disturb(&storm, runtime->get(), s, &over); });
-    auto handle = (*runtime)->Spawn(Blow(&storm, random.Next(), Scaled(32), 12));
+    auto handle = (*runtime)->Spawn(Blow(&storm, random.Next(), kActors, 12));
     ASSERT_TRUE(handle.ok());
     handle->Wait();
     over = true;
