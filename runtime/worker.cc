@@ -75,7 +75,7 @@ void Worker::Run() {
   for (;;) {
     if (TaskContext* task = NextTask(); task != nullptr) {
       RunTask(task);
-      if (++tick_ % kPollInterval == 0) Poll();
+      if (++tick_ == paced_tick_) Pace();
       continue;
     }
     // A single worker submits and sleeps in one system call; with several, what was prepared goes out before the
@@ -84,6 +84,16 @@ void Worker::Run() {
     if (scheduler_->draining()) return;
     if (!Search()) Park();
   }
+}
+
+// Visits the ring when it is due. How long a task runs is not known before, so the clock is looked at every few tasks;
+// after each one, once they were found to be long: at worst kPaceTasks long tasks delay what has arrived, and that once.
+void Worker::Pace() {
+  const uint32_t n = tick_ - polled_tick_;
+  const int64_t elapsed = NowNs() - now_ns_;
+  const bool are_long = elapsed * kPaceTasks >= kPollNs * n;
+  if (n >= kPollInterval || elapsed >= kPollNs) Poll();
+  paced_tick_ = tick_ + (are_long ? 1 : kPaceTasks);
 }
 
 TaskContext* Worker::NextTask() {
@@ -213,6 +223,7 @@ bool Worker::Reap() {
   RunInbox();
   if (mailbox_.empty() || Settle()) ring_->Consume(kReapMax, Deliver);
   now_ns_ = NowNs();
+  polled_tick_ = tick_;
   FireTimers(this);
   return PublishReaped();
 }

@@ -1,7 +1,7 @@
 // worker.h: one thread, one ring, one queue of ready tasks; and the loop that everything happens in.
 //
 //   Run():   take a ready task -> run it to its next wait (which prepares requests in the ring)
-//            every kPollInterval tasks, or when none is ready:
+//            when none is ready, after kPollInterval tasks, or after kPollNs (Pace()):
 //              Poll():   submit what was prepared, reap completions, fire timers   -> ready tasks
 //            nothing anywhere:
 //              Search(): take from the inject queue, from other workers, from the mailboxes of busy ones
@@ -150,6 +150,8 @@ class alignas(64) Worker {
   friend class Watchdog;
 
   static constexpr uint32_t kPollInterval = 61;
+  static constexpr int64_t kPollNs = 200'000;
+  static constexpr uint32_t kPaceTasks = 8;  // tasks between two looks at the clock, while they are short
   static constexpr uint32_t kInjectInterval = 31;
   static constexpr int kLifoCap = 3;
   static constexpr int kTaskBudget = 128;
@@ -169,6 +171,7 @@ class alignas(64) Worker {
 
   TaskContext* NextTask();
   void RunTask(TaskContext* context);
+  void Pace();
   bool Poll();
   bool Reap();
   bool Settle();
@@ -198,6 +201,8 @@ class alignas(64) Worker {
   int budget_ = 0;
   int lifo_streak_ = 0;
   uint32_t tick_ = 0;
+  uint32_t polled_tick_ = 0;  // tick_ at the last visit to the ring
+  uint32_t paced_tick_ = 1;   // tick_ at the next look at the clock
   uint32_t reaped_ = 0;  // tasks made ready by the Reap() that goes on
   int64_t now_ns_ = 0;
   uint64_t random_;

@@ -6,7 +6,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -196,6 +198,39 @@ TEST(Worker, AllOfThemTakePart) {
       EXPECT_EQ(seen.size(), static_cast<size_t>(workers));
     }
   }
+}
+
+Task<> ComputeUntil(const bool* done, int* computations) {
+  while (!*done) {
+    Compute(absl::Milliseconds(1));
+    ++*computations;
+    co_await Yield();
+  }
+}
+
+Task<> ReadThenSay(const Pipe* pipe, bool* done) {
+  std::array<std::byte, 1> byte;
+  const absl::StatusOr<size_t> n = co_await ReadOnce(pipe->out(), byte);
+  EXPECT_TRUE(n.ok()) << n.status();
+  *done = true;
+}
+
+// Four tasks that always have something long to compute share a worker with one that reads what is there already.
+Task<int> ComputationsBeforeARead() {
+  const Pipe pipe;
+  pipe.Write("x");
+  bool done = false;
+  int computations = 0;
+  std::vector<JoinHandle<>> handles;
+  handles.push_back(co_await Spawn(ReadThenSay(&pipe, &done)));
+  for (int i = 0; i < 4; ++i) handles.push_back(co_await Spawn(ComputeUntil(&done, &computations)));
+  for (auto& handle : handles) co_await std::move(handle);
+  co_return computations;
+}
+
+TEST(Worker, LooksAtItsRingEveryFewLongTasks) {
+  // Eight tasks at most until the ring is looked at, four in the queue before the reader, and one round to notice.
+  EXPECT_LE(RunValue(ComputationsBeforeARead(), WithWorkers(1)), 16);
 }
 
 // --- Wakes
