@@ -115,18 +115,23 @@ absl::Status ErrnoToStatus(int error, absl::string_view doing) {
   if (error < 0) error = -error;
   if (error == 0) return absl::OkStatus();
   const char* name = strerrorname_np(error);
-  absl::Status status(ErrnoToCode(error),
-                      absl::StrCat(doing, ": ", name == nullptr ? absl::StrCat("errno ", error) : std::string(name),
-                                   " (", strerrordesc_np(error) == nullptr ? "unknown" : strerrordesc_np(error), ")"));
-  // From a string_view: the constructor from a string is a template that clang and Debian's gcc name differently.
-  const std::string digits = absl::StrCat(error);
-  status.SetPayload(kErrnoPayload, absl::Cord(absl::string_view(digits)));
-  return status;
+  return StatusWithErrno(
+      error, ErrnoToCode(error),
+      absl::StrCat(doing, ": ", name == nullptr ? absl::StrCat("errno ", error) : std::string(name), " (",
+                   strerrordesc_np(error) == nullptr ? "unknown" : strerrordesc_np(error), ")"));
 }
 
 absl::Status ErrnoToStatus(int error, absl::string_view doing, int fd) {
   if (error == 0) return absl::OkStatus();
   return ErrnoToStatus(error, absl::StrCat(doing, " fd=", fd));
+}
+
+absl::Status StatusWithErrno(int error, absl::StatusCode code, absl::string_view message) {
+  absl::Status status(code, message);
+  // From a string_view: the constructor from a string is a template that clang and Debian's gcc name differently.
+  const std::string digits = absl::StrCat(error < 0 ? -error : error);
+  status.SetPayload(kErrnoPayload, absl::Cord(absl::string_view(digits)));
+  return status;
 }
 
 int StatusErrno(const absl::Status& status) {

@@ -16,6 +16,10 @@ absl::Status ErrnoToStatus(int error, absl::string_view doing);
 // The same with the descriptor in the message.
 absl::Status ErrnoToStatus(int error, absl::string_view doing, int fd);
 
+// For an errno that means something else here than the table says, or that calls for advice: code and message are the
+// caller's, the errno travels along all the same. `error` is not 0.
+absl::Status StatusWithErrno(int error, absl::StatusCode code, absl::string_view message);
+
 // The errno that `status` was made from, 0 if from none.
 int StatusErrno(const absl::Status& status);
 

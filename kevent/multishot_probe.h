@@ -11,7 +11,8 @@ namespace evring::kevent {
 //
 // Kernels without the correction of early 2026 consume both wake-ups of the socket with one receive, which takes the
 // data, finds nothing behind them and goes back to sleep. TCP says through its hint of what is left that the end comes
-// next, but not that a reset does; a Unix socket says neither. Source: liburing's issue 1549.
+// next, but not that a reset does; a Unix socket says neither. Source:
+// "Recv Multishot misses EOF with AF_UNIX", reported to liburing in March 2026.
 bool MultishotReceiveSeesTheEnd();
 
 }  // namespace evring::kevent

@@ -47,16 +47,19 @@ bool HasSyncMessage() {
 absl::Status SetupError(int error) {
   switch (error) {
     case ENOSYS:
-      return absl::UnimplementedError("io_uring_setup: ENOSYS: this kernel has no io_uring; evring needs Linux 6.1");
+      return StatusWithErrno(error, absl::StatusCode::kUnimplemented,
+                             "io_uring_setup: ENOSYS: this kernel has no io_uring; evring needs Linux 6.1");
     case EINVAL:
-      return absl::UnimplementedError(
+      return StatusWithErrno(
+          error, absl::StatusCode::kUnimplemented,
           "io_uring_setup: EINVAL: this kernel does not know SINGLE_ISSUER | DEFER_TASKRUN; evring needs Linux 6.1");
     case EPERM:
     case EACCES:
-      return absl::PermissionDeniedError(absl::StrCat(
-          "io_uring_setup: ", error == EPERM ? "EPERM" : "EACCES",
-          ": io_uring is switched off here: look at /proc/sys/kernel/io_uring_disabled, and at the seccomp profile of "
-          "the container"));
+      return StatusWithErrno(
+          error, absl::StatusCode::kPermissionDenied,
+          absl::StrCat("io_uring_setup: ", error == EPERM ? "EPERM" : "EACCES",
+                       ": io_uring is switched off here: look at /proc/sys/kernel/io_uring_disabled, and at the "
+                       "seccomp profile of the container"));
     case ENOMEM:
       return ErrnoToStatus(error,
                            "io_uring_setup (is RLIMIT_MEMLOCK, `ulimit -l`, too small for the rings of this user?)");

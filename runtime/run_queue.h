@@ -143,8 +143,8 @@ class RunQueue {
   static constexpr uint64_t kMask = kCapacity - 1;
   static constexpr int kStealAttempts = 4;
 
-  template <class T_>
-  using Atomic = typename Atomics::template Atomic<T_>;
+  template <class Value>
+  using Atomic = typename Atomics::template Atomic<Value>;
 
   // Owner: free slots, at least `wanted` if that many are free. Looks at head, which thieves write, only if it must.
   uint64_t Room(uint64_t wanted) {

@@ -44,13 +44,13 @@ class Runtime {
   Runtime& operator=(const Runtime&) = delete;
 
   // Starts `task` as a task of its own. From any thread that is not a worker of this runtime. kUnavailable once the
-  // shutdown has begun. JoinHandle::Wait() blocks for the result.
+  // shutdown has begun. JoinHandle::Wait() blocks for the result. Throws std::bad_alloc if there is no memory for it:
+  // then the task is destroyed without having run.
   template <class T>
   absl::StatusOr<JoinHandle<T>> Spawn(Task<T> task) {
-    if (!scheduler_->BeginIntake()) return absl::UnavailableError("the runtime is shutting down");
-    JoinHandle<T> handle = internal::SpawnUnder(scheduler_->root(), std::move(task));
-    scheduler_->EndIntake();
-    return handle;
+    const Intake intake(scheduler_.get());
+    if (!intake.open()) return absl::UnavailableError("the runtime is shutting down");
+    return internal::SpawnUnder(scheduler_->root(), std::move(task));
   }
 
   // Asks every task to stop. Any thread; not async-signal-safe.
@@ -64,6 +64,22 @@ class Runtime {
   WorkerCounters counters() const;
 
  private:
+  // The calling thread's turn in the intake. The shutdown waits for its end, which an exception must not pass by.
+  class Intake {
+   public:
+    explicit Intake(Scheduler* scheduler) : scheduler_(scheduler->BeginIntake() ? scheduler : nullptr) {}
+    ~Intake() {
+      if (scheduler_ != nullptr) scheduler_->EndIntake();
+    }
+    Intake(const Intake&) = delete;
+    Intake& operator=(const Intake&) = delete;
+
+    bool open() const { return scheduler_ != nullptr; }
+
+   private:
+    Scheduler* const scheduler_;
+  };
+
   explicit Runtime(std::unique_ptr<Scheduler> scheduler) : scheduler_(std::move(scheduler)) {}
 
   std::unique_ptr<Scheduler> scheduler_;

@@ -87,7 +87,8 @@ void Worker::Run() {
 }
 
 // Visits the ring when it is due. How long a task runs is not known before, so the clock is looked at every few tasks;
-// after each one, once they were found to be long: at worst kPaceTasks long tasks delay what has arrived, and that once.
+// after each one, once they were found to be long: at worst kPaceTasks long tasks delay what has arrived, and that
+// once.
 void Worker::Pace() {
   const uint32_t n = tick_ - polled_tick_;
   const int64_t elapsed = NowNs() - now_ns_;

@@ -108,6 +108,7 @@ TEST(SystemKernelSetup, EachRefusalOfTheSystem) {
     WithRefusals({{__NR_io_uring_setup, error}}, [&] { status = SetupStatus(); });
     EXPECT_EQ(status.code(), code) << status;
     EXPECT_NE(status.message().find(says), absl::string_view::npos) << status;
+    EXPECT_EQ(StatusErrno(status), error) << status;
   }
 }
 
