@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "absl/status/status.h"
+#include "kevent/descriptors.h"
 #include "kevent/features.h"
 
 namespace evring::kevent {
@@ -36,9 +37,12 @@ struct WaitArgs {
   const sigset_t* sigmask = nullptr;  // set for the time of the wait only, atomically; nullptr: unchanged
 };
 
-class Kernel {
+class Kernel : public Descriptors {
  public:
-  virtual ~Kernel() = default;
+  // The kernel of the worker that the calling thread is; on other threads the system's.
+  static Kernel* Current();
+  // Says whose thread this is; nullptr: nobody's any more.
+  static void SetCurrent(Kernel* kernel);
 
   // Makes a ring that only the calling thread may submit to and wait on (SINGLE_ISSUER | DEFER_TASKRUN), maps it into
   // `ring` and reports the features in use. Errors: kInvalidArgument for the options, kUnimplemented on a kernel before
@@ -64,6 +68,11 @@ class Kernel {
 
   // CLOCK_MONOTONIC in nanoseconds, as the deadlines of Enter() count. Any thread.
   virtual int64_t NowNs() = 0;
+
+  // For a kernel that decides which of its threads runs: the owner of `ring` begins its loop, and may be held here.
+  virtual void Begin(io_uring* /*ring*/) {}
+  // The same: another thread may run now. Called where workers meet: before they look at what others have.
+  virtual void Yield() {}
 };
 
 // The system calls. Stateless; lives for the whole process.

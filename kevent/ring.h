@@ -68,6 +68,9 @@ class Ring {
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
 
+  // The owner begins its loop: see Kernel::Begin().
+  void Begin() { kernel_->Begin(&ring_); }
+
   // --- Requests -----------------------------------------------------------------------------------------------------
 
   // A blank submission entry, or nullptr: the ring is full and the kernel takes nothing now; consume and try again.

@@ -171,7 +171,13 @@ class SystemKernelImpl final : public Kernel {
   }
 };
 
+constinit thread_local Kernel* current = nullptr;
+
 }  // namespace
+
+Kernel* Kernel::Current() { return current != nullptr ? current : SystemKernel(); }
+
+void Kernel::SetCurrent(Kernel* kernel) { current = kernel; }
 
 Kernel* SystemKernel() {
   static SystemKernelImpl kernel;

@@ -13,8 +13,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
+#include "kevent/kernel.h"
 
 namespace evring::net {
+
+using kevent::Kernel;
+
 namespace {
 
 // The path of a Unix address in the file system; empty for every other.
@@ -53,13 +57,12 @@ absl::StatusOr<Listener> Listener::Listen(const SocketAddress& address, const Li
   }
   const std::string path = FileSystemPath(address);
   if (!path.empty() && options.unlink_stale_unix_path) RemoveStale(address, path);
-  if (bind(socket->fd(), address.data(), address.size()) != 0) {
-    return kevent::ErrnoToStatus(errno, absl::StrCat("bind ", address.ToString()));
+  if (const int rc = Kernel::Current()->Bind(socket->fd(), address.data(), address.size()); rc != 0) {
+    return kevent::ErrnoToStatus(rc, absl::StrCat("bind ", address.ToString()));
   }
-  if (listen(socket->fd(), options.backlog) != 0) {
-    const int error = errno;
+  if (const int rc = Kernel::Current()->Listen(socket->fd(), options.backlog); rc != 0) {
     if (!path.empty()) unlink(path.c_str());
-    return kevent::ErrnoToStatus(error, absl::StrCat("listen ", address.ToString()));
+    return kevent::ErrnoToStatus(rc, absl::StrCat("listen ", address.ToString()));
   }
   Listener listener;
   listener.acceptor_.reset(new evring::internal::MultishotAccept(socket->fd()));
@@ -80,7 +83,7 @@ Listener& Listener::operator=(Listener&& other) noexcept {
 
 void Listener::Shutdown() {
   // Cannot fail on a listening socket; on one that listens no more there is nothing left to do.
-  shutdown(socket_.fd(), SHUT_RDWR);
+  Kernel::Current()->Shutdown(socket_.fd(), SHUT_RDWR);
 }
 
 void Listener::Close() {

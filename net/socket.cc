@@ -2,31 +2,34 @@
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
+#include "kevent/kernel.h"
 
 namespace evring::net {
 
+using kevent::Kernel;
+
 absl::StatusOr<Socket> Socket::Open(int family) {
   // Blocking on purpose: the ring waits for readiness by itself; with O_NONBLOCK it would answer EAGAIN.
-  const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return kevent::ErrnoToStatus(errno, "socket");
+  const int fd = Kernel::Current()->Socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return kevent::ErrnoToStatus(fd, "socket");
   return Socket(fd);
 }
 
 void Socket::Close() {
   if (fd_ < 0) return;
   // On Linux the descriptor is gone whatever close() answers; an error can only tell of data that was lost earlier.
-  EVRING_CHECK(close(std::exchange(fd_, -1)) == 0 || errno != EBADF, "a socket closes its own descriptor only");
+  EVRING_CHECK(Kernel::Current()->Close(std::exchange(fd_, -1)) != -EBADF, "a socket closes its own descriptor only");
 }
 
 absl::StatusOr<SocketAddress> Socket::LocalAddress() const {
   SocketAddress address;
   socklen_t size = SocketAddress::capacity();
-  if (getsockname(fd_, address.mutable_data(), &size) != 0) return kevent::ErrnoToStatus(errno, "getsockname", fd_);
+  const int rc = Kernel::Current()->GetSockName(fd_, address.mutable_data(), &size);
+  if (rc < 0) return kevent::ErrnoToStatus(rc, "getsockname", fd_);
   address.set_size(size);
   return address;
 }
@@ -34,21 +37,24 @@ absl::StatusOr<SocketAddress> Socket::LocalAddress() const {
 absl::StatusOr<SocketAddress> Socket::PeerAddress() const {
   SocketAddress address;
   socklen_t size = SocketAddress::capacity();
-  if (getpeername(fd_, address.mutable_data(), &size) != 0) return kevent::ErrnoToStatus(errno, "getpeername", fd_);
+  const int rc = Kernel::Current()->GetPeerName(fd_, address.mutable_data(), &size);
+  if (rc < 0) return kevent::ErrnoToStatus(rc, "getpeername", fd_);
   address.set_size(size);
   return address;
 }
 
 absl::Status Socket::SetOption(int level, int option, int value, const char* name) {
-  if (setsockopt(fd_, level, option, &value, sizeof(value)) == 0) return absl::OkStatus();
-  return kevent::ErrnoToStatus(errno, absl::StrCat("setsockopt ", name), fd_);
+  const int rc = Kernel::Current()->SetSockOpt(fd_, level, option, &value, sizeof(value));
+  if (rc == 0) return absl::OkStatus();
+  return kevent::ErrnoToStatus(rc, absl::StrCat("setsockopt ", name), fd_);
 }
 
 absl::StatusOr<int> Socket::GetOption(int level, int option, const char* name) const {
   int value = 0;
   socklen_t size = sizeof(value);
-  if (getsockopt(fd_, level, option, &value, &size) == 0) return value;
-  return kevent::ErrnoToStatus(errno, absl::StrCat("getsockopt ", name), fd_);
+  const int rc = Kernel::Current()->GetSockOpt(fd_, level, option, &value, &size);
+  if (rc == 0) return value;
+  return kevent::ErrnoToStatus(rc, absl::StrCat("getsockopt ", name), fd_);
 }
 
 }  // namespace evring::net

@@ -1,6 +1,5 @@
 #include "net/stream.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -10,8 +9,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
+#include "kevent/kernel.h"
 
 namespace evring::net {
+
+using kevent::Kernel;
+
 namespace {
 
 // Rounded up, so that a small duration is not "never" to the kernel.
@@ -33,14 +36,16 @@ Task<absl::StatusOr<Stream>> Stream::Connect(SocketAddress address) {
 
 absl::StatusOr<std::pair<Stream, Stream>> Stream::Pair() {
   int fds[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return kevent::ErrnoToStatus(errno, "socketpair");
+  const int rc = Kernel::Current()->SocketPair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+  if (rc != 0) return kevent::ErrnoToStatus(rc, "socketpair");
   return std::pair<Stream, Stream>(Stream(Socket(fds[0])), Stream(Socket(fds[1])));
 }
 
 absl::Status Stream::Shutdown(Direction direction) {
   const int how = direction == Direction::kReceive ? SHUT_RD : direction == Direction::kSend ? SHUT_WR : SHUT_RDWR;
-  if (shutdown(socket_.fd(), how) == 0) return absl::OkStatus();
-  return kevent::ErrnoToStatus(errno, "shutdown", socket_.fd());
+  const int rc = Kernel::Current()->Shutdown(socket_.fd(), how);
+  if (rc == 0) return absl::OkStatus();
+  return kevent::ErrnoToStatus(rc, "shutdown", socket_.fd());
 }
 
 void Stream::Close() {

@@ -2,18 +2,19 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include <mutex>
 #include <utility>
 
 #include "kevent/check.h"
+#include "kevent/kernel.h"
 #include "runtime/scheduler.h"
 
 namespace evring::internal {
 
 Multishot::~Multishot() {
-  EVRING_CHECK(close(descriptor()) == 0 || errno != EBADF, "the descriptor of a multishot is its own to close");
+  EVRING_CHECK(kevent::Kernel::Current()->Close(descriptor()) != -EBADF,
+               "the descriptor of a multishot is its own to close");
 }
 
 void Multishot::Unref() {
@@ -72,8 +73,8 @@ void Multishot::OnCancelRequest(RemoteRequest* request, Worker* worker) {
 }
 
 bool Multishot::HasEnded() const {
-  pollfd state = {.fd = fd(), .events = POLLRDHUP, .revents = 0};
-  return poll(&state, 1, 0) != 0;  // a failure counts as an end, which the request then reports
+  return kevent::Kernel::Current()->PollNow(fd(), POLLRDHUP) !=
+         0;  // a failure counts as an end, which the request then reports
 }
 
 void Multishot::OnCompletion(Kevent* kevent, const kevent::Event& event) {

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <liburing.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "kevent/buffer_ring.h"
 #include "kevent/check.h"
+#include "kevent/kernel.h"
 
 namespace evring {
 namespace {
@@ -82,7 +82,7 @@ void MultishotAccept::Prepare(io_uring_sqe* sqe, Worker*) {
 }
 
 void MultishotAccept::Discard(const Record& record) {
-  if (record.result >= 0) close(record.result);
+  if (record.result >= 0) kevent::Kernel::Current()->Close(record.result);
 }
 
 }  // namespace internal

@@ -67,10 +67,12 @@ absl::Status Worker::Start() {
   buffers_ = *std::move(buffers);
   now_ns_ = NowNs();
   current_ = this;
+  kevent::Kernel::SetCurrent(options.kernel);
   return absl::OkStatus();
 }
 
 void Worker::Run() {
+  ring_->Begin();
   if (scheduler_->watchdog_ != nullptr) Watchdog::UnblockSignal(scheduler_->options().rescue_signal);
   for (;;) {
     if (TaskContext* task = NextTask(); task != nullptr) {
@@ -146,6 +148,7 @@ void Worker::Close() {
   buffers_.reset();
   ring_.reset();
   current_ = nullptr;
+  kevent::Kernel::SetCurrent(nullptr);
 }
 
 // --- Ready tasks
@@ -342,6 +345,7 @@ bool Worker::Search() {
     searching_ = true;
   }
   searches_.Add(1);
+  ring_->kernel()->Yield();
   if (TaskContext* task = scheduler_->inject_.Pop(); task != nullptr) {
     PutFirst(task);
     return true;
@@ -397,6 +401,7 @@ void Worker::Park() {
   // Published as parked: whatever is put anywhere from here on sends a message. What was put before is looked for now:
   // tasks, requests of other workers, timers that they armed here. A backlog that the kernel does not take yet waits
   // for no event.
+  ring_->kernel()->Yield();
   const bool work = last && scheduler_->AnyWork();
   const bool stay = work || inbox_.load(std::memory_order_relaxed) != nullptr || !mailbox_.empty() ||
                     ring_->ready() != 0 || !backlog_.empty() || scheduler_->draining();

@@ -1,0 +1,50 @@
+#include "kevent/descriptors.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+namespace evring::kevent {
+namespace {
+
+int Answer(int rc) { return rc < 0 ? -errno : rc; }
+
+}  // namespace
+
+int Descriptors::Socket(int family, int type, int protocol) { return Answer(socket(family, type, protocol)); }
+
+int Descriptors::SocketPair(int family, int type, int protocol, int fds[2]) {
+  return Answer(socketpair(family, type, protocol, fds));
+}
+
+int Descriptors::Close(int fd) { return Answer(close(fd)); }
+
+int Descriptors::Bind(int fd, const sockaddr* address, socklen_t size) { return Answer(bind(fd, address, size)); }
+
+int Descriptors::Listen(int fd, int backlog) { return Answer(listen(fd, backlog)); }
+
+int Descriptors::Shutdown(int fd, int how) { return Answer(shutdown(fd, how)); }
+
+int Descriptors::GetSockName(int fd, sockaddr* address, socklen_t* size) {
+  return Answer(getsockname(fd, address, size));
+}
+
+int Descriptors::GetPeerName(int fd, sockaddr* address, socklen_t* size) {
+  return Answer(getpeername(fd, address, size));
+}
+
+int Descriptors::SetSockOpt(int fd, int level, int option, const void* value, socklen_t size) {
+  return Answer(setsockopt(fd, level, option, value, size));
+}
+
+int Descriptors::GetSockOpt(int fd, int level, int option, void* value, socklen_t* size) {
+  return Answer(getsockopt(fd, level, option, value, size));
+}
+
+int Descriptors::PollNow(int fd, short events) {
+  pollfd state = {.fd = fd, .events = events, .revents = 0};
+  const int rc = Answer(poll(&state, 1, 0));
+  return rc <= 0 ? rc : state.revents;
+}
+
+}  // namespace evring::kevent

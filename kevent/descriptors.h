@@ -1,0 +1,35 @@
+// descriptors.h: the system calls on descriptors that are no requests to a ring: making a socket, naming it, closing
+// it.
+//
+// None of them blocks. They go through the kernel that serves the thread's ring (Kernel::Current()), so that a
+// simulator sees all that happens to a descriptor. The default of each is the system's call.
+
+#ifndef EVRING_KEVENT_DESCRIPTORS_H_
+#define EVRING_KEVENT_DESCRIPTORS_H_
+
+#include <sys/socket.h>
+
+namespace evring::kevent {
+
+// Each answers what the call of its name does, with a negative errno for an error.
+class Descriptors {
+ public:
+  virtual ~Descriptors() = default;
+
+  virtual int Socket(int family, int type, int protocol);
+  virtual int SocketPair(int family, int type, int protocol, int fds[2]);
+  virtual int Close(int fd);
+  virtual int Bind(int fd, const sockaddr* address, socklen_t size);
+  virtual int Listen(int fd, int backlog);
+  virtual int Shutdown(int fd, int how);
+  virtual int GetSockName(int fd, sockaddr* address, socklen_t* size);
+  virtual int GetPeerName(int fd, sockaddr* address, socklen_t* size);
+  virtual int SetSockOpt(int fd, int level, int option, const void* value, socklen_t size);
+  virtual int GetSockOpt(int fd, int level, int option, void* value, socklen_t* size);
+  // poll(2) of one descriptor without waiting: the events that are there, of `events` and those always reported.
+  virtual int PollNow(int fd, short events);
+};
+
+}  // namespace evring::kevent
+
+#endif  // EVRING_KEVENT_DESCRIPTORS_H_
