@@ -64,7 +64,7 @@ absl::StatusOr<int> ConnectTo(const std::string& address, uint16_t port) {
   if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
       connect(fd, reinterpret_cast<sockaddr*>(&name), sizeof(name)) < 0) {
-    const absl::Status status = Unavailable(absl::StrCat("connect ", address, ":", port), errno);
+    absl::Status status = Unavailable(absl::StrCat("connect ", address, ":", port), errno);
     close(fd);
     return status;
   }
@@ -135,7 +135,7 @@ absl::StatusOr<std::unique_ptr<LoadClient>> LoadClient::Connect(const LoadShape&
     reply_bytes = *learnt;
   }
   std::unique_ptr<LoadClient> client(new LoadClient(shape, reply_bytes));
-  const absl::Status opened = client->Open(address, port);
+  absl::Status opened = client->Open(address, port);
   if (!opened.ok()) {
     return opened;
   }

@@ -153,7 +153,7 @@ absl::StatusOr<Measurement> Measure(const Scenario& scenario, const std::vector<
     return absl::InvalidArgumentError(
         "needs at least one server, one round, one generation and a slice of some length");
   }
-  const absl::Status raised =
+  absl::Status raised =
       RaiseDescriptorLimit(servers.size() * static_cast<uint64_t>(scenario.shape.connections) + kSpareDescriptors);
   if (!raised.ok()) {
     return raised;
@@ -180,7 +180,7 @@ absl::StatusOr<Measurement> Measure(const Scenario& scenario, const std::vector<
       measurement.rate = *rate;
     }
     const int rounds = options.rounds / options.generations + (generation < options.rounds % options.generations);
-    const absl::Status ran = RunRounds(servers, contestants, rounds, options, &random, &measurement);
+    absl::Status ran = RunRounds(servers, contestants, rounds, options, &random, &measurement);
     if (!ran.ok()) {
       return ran;
     }

@@ -28,6 +28,8 @@ struct RingOptions {
   // Completions that fit before the overflow path (about four times as dear) takes over. At least sq_entries; rounded
   // up likewise, above 65536 to 65536.
   uint32_t cq_entries = 4096;
+  // Whose ring it is, counted from 0: for a kernel that tells its threads apart.
+  int owner = 0;
   // Features to use if the kernel has them.
   Features allowed = Features::All();
 };

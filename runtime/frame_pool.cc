@@ -100,6 +100,21 @@ bool IsMember() noexcept {
   return membership == Membership::kMember;
 }
 
+FramePoolStats ReadStats() {
+  FramePoolStats stats;
+  if (membership == Membership::kMember) {
+    for (size_t c = 0; c < kFrameClasses; ++c) {
+      const size_t frames = MagazineFrames(c) - frame_bins[c].room + (spares[c] != nullptr ? MagazineFrames(c) : 0);
+      stats.thread_frames += frames;
+      stats.thread_bytes += frames * FrameClassSize(c);
+    }
+  }
+  stats.depot_magazines = depot_magazines.load(std::memory_order_relaxed);
+  stats.depot_bytes = depot_bytes.load(std::memory_order_relaxed);
+  stats.threads = members.load(std::memory_order_relaxed);
+  return stats;
+}
+
 }  // namespace
 
 void* AllocateFrameSlow(size_t size) {
@@ -134,20 +149,6 @@ void FreeFrameSlow(void* frame, size_t size) noexcept {
 
 }  // namespace internal
 
-FramePoolStats ReadFramePoolStats() {
-  using namespace internal;
-  FramePoolStats stats;
-  if (membership == Membership::kMember) {
-    for (size_t c = 0; c < kFrameClasses; ++c) {
-      const size_t frames = MagazineFrames(c) - frame_bins[c].room + (spares[c] != nullptr ? MagazineFrames(c) : 0);
-      stats.thread_frames += frames;
-      stats.thread_bytes += frames * FrameClassSize(c);
-    }
-  }
-  stats.depot_magazines = depot_magazines.load(std::memory_order_relaxed);
-  stats.depot_bytes = depot_bytes.load(std::memory_order_relaxed);
-  stats.threads = members.load(std::memory_order_relaxed);
-  return stats;
-}
+FramePoolStats ReadFramePoolStats() { return internal::ReadStats(); }
 
 }  // namespace evring

@@ -142,7 +142,7 @@ class TupleGathering : public Gathering {
   }
 
  protected:
-  TupleGathering(Decisive kind, Task<Ts>... tasks) : Gathering(kind), tasks_(std::move(tasks)...) {}
+  explicit TupleGathering(Decisive kind, Task<Ts>... tasks) : Gathering(kind), tasks_(std::move(tasks)...) {}
 
   template <size_t kIndex>
   auto Take() {

@@ -56,7 +56,9 @@ absl::Status Worker::Start() {
   alone_ = scheduler_->worker_count() == 1;
   thread_id_ = gettid();
   const RuntimeOptions& options = scheduler_->options();
-  auto ring = kevent::Ring::Create(options.kernel, options.ring);
+  kevent::RingOptions ring_options = options.ring;
+  ring_options.owner = index_;
+  auto ring = kevent::Ring::Create(options.kernel, ring_options);
   if (!ring.ok()) return ring.status();
   ring_ = *std::move(ring);
   auto buffers = kevent::BufferRing::Create(ring_.get(), options.buffers);
@@ -162,7 +164,12 @@ void Worker::PushNext(TaskContext* context) {
 
 void Worker::PushBack(TaskContext* context) {
   queue_.Push(context, [this](TaskContext** items, size_t n) { scheduler_->inject_.PushBatch(items, n); });
-  if (!alone_) scheduler_->NotifyOne();
+  NotifyOfMore();
+}
+
+// Wakes another worker if there is more here than one task, which this worker runs itself.
+void Worker::NotifyOfMore() {
+  if (!alone_ && (!lifo_.EmptyApprox() || queue_.SizeApprox() > 1)) scheduler_->NotifyOne();
 }
 
 void Worker::PushReaped(TaskContext* context) {
@@ -170,14 +177,13 @@ void Worker::PushReaped(TaskContext* context) {
   ++reaped_;
 }
 
-// Shows what PushReaped() has put into the queue. One task this worker runs itself, so a single one wakes nobody,
-// unless it comes behind others. True if this worker has something to run. A handler that carries out a stop makes
+// Shows what PushReaped() has put into the queue. True if this worker has something to run. A handler that carries out a stop makes
 // tasks ready by PushNext().
 bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
   if (n != 0) {
     queue_.Publish();
-    if (!alone_ && (n > 1 || !lifo_.EmptyApprox() || queue_.SizeApprox() > 1)) scheduler_->NotifyOne();
+    NotifyOfMore();
   }
   return n != 0 || !lifo_.EmptyApprox() || !queue_.EmptyApprox();
 }
@@ -411,9 +417,14 @@ void Worker::Park() {
       std::lock_guard lock(timers_lock_);
       deadline = timers_.NextDeadline();
     }
-    parks_.Add(1);
-    const kevent::WaitResult result = ring_->Wait(seen, {.deadline_ns = deadline, .sigmask = nullptr});
-    if (result == kevent::WaitResult::kNoMemory) sched_yield();
+    // A deadline that has passed is not waited for: setting up the timer costs more than the rest of the visit.
+    if (deadline == kevent::kNoDeadline || deadline > NowNs()) {
+      parks_.Add(1);
+      const kevent::WaitResult result = ring_->Wait(seen, {.deadline_ns = deadline, .sigmask = nullptr});
+      if (result == kevent::WaitResult::kNoMemory) sched_yield();
+    } else if (ring_->NeedsEnter()) {
+      ring_->Enter();  // a refusal leaves the requests queued for the next visit
+    }
   }
   if (work) scheduler_->idle_.SearchOn(index_);
   searching_ = !scheduler_->idle_.Unpark(index_);  // chosen, or searching on

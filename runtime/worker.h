@@ -102,7 +102,8 @@ class alignas(64) Worker {
 
   // A ready task that a running one has woken or spawned: next in line.
   void PushNext(TaskContext* context);
-  // A ready task, behind all others of this worker.
+  // A ready task, behind all others of this worker. The caller gives way right after: it may be the only one, of which
+  // no other worker is told.
   void PushBack(TaskContext* context);
 
   // For handlers of completions and timers: a task that became ready; shown to all when the batch is done.
@@ -176,6 +177,7 @@ class alignas(64) Worker {
   bool Reap();
   bool Settle();
   bool PublishReaped();
+  void NotifyOfMore();
   void FireTimers(Worker* of);
   RemoteRequest* TakeInbox();
   void RunInbox();

@@ -13,6 +13,7 @@
 #include "kevent/errors.h"
 #include "net/http/chunk.h"
 #include "net/http/response.h"
+#include "runtime/cancellation.h"
 #include "runtime/sleep.h"
 #include "runtime/worker.h"
 
@@ -23,6 +24,37 @@ std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes
 
 absl::Duration Nearest(const ServerOptions& options) {
   return std::min({options.idle_timeout, options.head_timeout, options.body_timeout, options.write_timeout});
+}
+
+// Errors of a socket that say no more than that the peer is not there any more.
+bool IsPeerGone(const absl::Status& status) {
+  switch (kevent::StatusErrno(status)) {
+    case ECONNRESET:
+    case EPIPE:
+    case ENOTCONN:
+    case ETIMEDOUT:  // what was sent is not acknowledged
+      return true;
+    default:
+      return false;
+  }
+}
+
+// A refusal as the hook is told of it.
+absl::Status RefusalError(StatusCode status, std::string_view reason) {
+  const std::string message = absl::StrCat("refused with ", static_cast<int>(status), ": ", std::string(reason));
+  switch (status) {
+    case StatusCode::kRequestTimeout:
+      return absl::DeadlineExceededError(message);
+    case StatusCode::kContentTooLarge:
+    case StatusCode::kUriTooLong:
+    case StatusCode::kRequestHeaderFieldsTooLarge:
+      return absl::ResourceExhaustedError(message);
+    case StatusCode::kNotImplemented:
+    case StatusCode::kHttpVersionNotSupported:
+      return absl::UnimplementedError(message);
+    default:
+      return absl::InvalidArgumentError(message);
+  }
 }
 
 }  // namespace
@@ -41,7 +73,17 @@ Task<> ServerConnection::Run() {
   if (!end.ok()) {
     // Out of time. A request that was being received is told so; an idle or unreadable client is not.
     const bool receiving = parser_.in_head() || (!parser_.between_messages() && !response_.begun());
-    if (!deadline_.expired() || !receiving || sending_) co_return;
+    if (!deadline_.expired()) co_return;
+    if (sending_) {
+      if (!broken_) Report(ServerError::Source::kConnection, absl::DeadlineExceededError("the client does not read"));
+      co_return;
+    }
+    if (!receiving) {
+      if (!parser_.between_messages()) {
+        Report(ServerError::Source::kConnection, absl::DeadlineExceededError("the request took too long"));
+      }
+      co_return;
+    }
     output_.clear();
     Refuse(StatusCode::kRequestTimeout, "the request took too long");
     if (!(co_await WithTimeout(absl::Seconds(1), SendGathered())).ok()) co_return;
@@ -91,7 +133,10 @@ Task<ServerConnection::End> ServerConnection::Serve() {
     switch (result.event) {
       case ParseEvent::kHead:
         head_deadline_set_ = false;
-        if (!co_await Handle()) {
+        handling_ = true;
+        if (co_await Handle()) {
+          handling_ = false;
+        } else {
           keep_alive_ = false;
           input_ = {};
         }
@@ -113,6 +158,7 @@ Task<bool> ServerConnection::Receive() {
   buffer_.Reset();
   const ServerOptions& options = server_->options_;
   if (parser_.between_messages()) {
+    if (parser_.memory_bytes() > kParserIdleBytesMax) parser_.ReleaseMemory();
     deadline_.MoveTo(options.idle_timeout);
   } else if (!parser_.in_head()) {
     deadline_.MoveTo(options.body_timeout);
@@ -122,6 +168,7 @@ Task<bool> ServerConnection::Receive() {
   }
   absl::StatusOr<ReceivedBuffer> received = co_await stream_.Receive();
   if (!received.ok() || received->empty()) {
+    if (!received.ok()) Broken(received.status());
     end_of_stream_ = true;
     co_return false;
   }
@@ -147,11 +194,16 @@ Task<bool> ServerConnection::Handle() {
     status = co_await server_->handler_(&request_, &response_);
   } catch (const std::exception& error) {
     status = absl::InternalError(absl::StrCat("handler: ", error.what()));
+  } catch (...) {
+    status = absl::InternalError("handler: an exception that is no std::exception");
   }
   if (status.ok() && !response_.begun()) status = absl::InternalError("the handler did not answer");
   if (status.ok() && !response_.ended()) status = response_.End();
   if (!status.ok()) {
     server_->handler_errors_.fetch_add(1, std::memory_order_relaxed);
+    const bool stopped = co_await StopRequested();
+    // Otherwise the error follows from what the handler cannot help.
+    if (!refused_ && !broken_ && !stopped) Report(ServerError::Source::kHandler, status);
     if (refused_) {
       // ReadBody() has put the answer into the output.
     } else if (response_.begun() || end_of_stream_) {
@@ -188,7 +240,11 @@ Task<bool> ServerConnection::SkipRestOfBody() {
     const ParseResult result = parser_.Feed(input_);
     input_.remove_prefix(result.consumed);
     if (result.event == ParseEvent::kMessage) co_return true;
-    if (result.event == ParseEvent::kError || parser_.body_bytes() > kSkipMax) co_return false;
+    if (result.event == ParseEvent::kError) {
+      Report(ServerError::Source::kConnection, RefusalError(parser_.error().status, parser_.error().reason));
+      co_return false;
+    }
+    if (parser_.body_bytes() > kSkipMax) co_return false;
     if (!input_.empty()) continue;
     parser_.PinHead();  // the views in it must not dangle, even if nobody looks any more
     if (!output_.empty() && !(co_await SendGathered()).ok()) co_return false;
@@ -199,17 +255,43 @@ Task<bool> ServerConnection::SkipRestOfBody() {
 // The answer to a request that cannot be handled; the last of this connection.
 void ServerConnection::Refuse(StatusCode status, std::string_view reason) {
   server_->refused_.fetch_add(1, std::memory_order_relaxed);
+  Report(ServerError::Source::kConnection, RefusalError(status, reason));
   AppendErrorResponse(status, reason, Stamp(), &output_);
   refused_ = true;
   keep_alive_ = false;
   input_ = {};
 }
 
+void ServerConnection::Broken(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return;  // stopped, which is nobody's error, or out of time, which Run() sees
+  broken_ = true;
+  if (!IsPeerGone(status)) Report(ServerError::Source::kConnection, status);
+}
+
+void ServerConnection::Report(ServerError::Source source, absl::Status status) noexcept {
+  const auto& on_error = server_->options_.on_error;
+  if (on_error == nullptr) return;
+  if (source == ServerError::Source::kConnection && std::exchange(reported_, true)) return;
+  ServerError error;
+  error.source = source;
+  error.status = std::move(status);
+  if (auto peer = stream_.socket().PeerAddress(); peer.ok()) error.peer = *std::move(peer);
+  if (handling_) {
+    const Request& head = parser_.request();
+    error.request_line.append(head.method_name()).append(" ").append(head.target());
+    absl::StrAppend(&error.request_line, " HTTP/1.", head.version_minor());
+  }
+  on_error(error);
+}
+
 Task<absl::Status> ServerConnection::SendGathered() {
   deadline_.MoveTo(server_->options_.write_timeout);
   sending_ = true;
   absl::Status status = co_await stream_.Write(AsBytes(output_));
-  if (!status.ok()) co_return status;
+  if (!status.ok()) {
+    Broken(status);
+    co_return status;
+  }
   sending_ = false;
   output_.clear();
   if (output_.capacity() > 4 * kGatherMax) output_.shrink_to_fit();
@@ -247,7 +329,11 @@ Task<absl::StatusOr<std::string_view>> ServerRequest::ReadBody() {
         co_return std::string_view();
       case ParseEvent::kError: {
         const RequestParser::Error error = parser.error();
-        if (!c.response_.begun()) c.Refuse(error.status, error.reason);
+        if (!c.response_.begun()) {
+          c.Refuse(error.status, error.reason);
+        } else {
+          c.Report(ServerError::Source::kConnection, RefusalError(error.status, error.reason));
+        }
         c.keep_alive_ = false;
         co_return error.status == StatusCode::kContentTooLarge ? absl::ResourceExhaustedError(error.reason)
                                                                : absl::InvalidArgumentError(error.reason);
@@ -265,7 +351,10 @@ Task<absl::StatusOr<std::string_view>> ServerRequest::ReadBody() {
     if (!c.output_.empty()) {
       if (absl::Status status = co_await c.SendGathered(); !status.ok()) co_return status;
     }
-    if (!co_await c.Receive()) co_return absl::UnavailableError("the client left in the middle of a body");
+    if (!co_await c.Receive()) {
+      c.broken_ = true;
+      co_return absl::UnavailableError("the client left in the middle of a body");
+    }
     c.deadline_.MoveTo(absl::InfiniteDuration());
   }
 }

@@ -1,7 +1,8 @@
 // connection.h: one connection of an HTTP server: bytes in, requests to the handler one by one, answers out in order.
 //
 // A task of its own runs it. The input is one received buffer at a time; it is given back before the connection waits
-// for the client, so an idle connection holds none. A head that lies whole in the buffer is not copied.
+// for the client, so an idle connection holds none; nor does its parser keep the memory of a large head. A head that
+// lies whole in the buffer is not copied.
 //
 //   read -> parse -> (head) -> handler -> rest of the body skipped -> parse the next of the same buffer …
 //        \-> buffer used up: send all answers gathered, give the buffer back, read again
@@ -11,7 +12,10 @@
 // inside ends as if cancelled, and the outer part answers 408 if a request was being received.
 //
 // Closing. After a refused request the client may still be sending; a close with unread data would reset the connection
-// and take the answer along. So the sending side is shut first, and what still comes is read and dropped for a while.
+// take the answer along. So the sending side is shut first, and what still comes is read and dropped for a while.
+//
+// Errors (ServerOptions::on_error) are told where they are found: Handle() those of handlers, Run() what is late,
+// Refuse() what is malformed, Broken() those of the socket.
 
 #ifndef EVRING_NET_HTTP_CONNECTION_H_
 #define EVRING_NET_HTTP_CONNECTION_H_
@@ -67,7 +71,10 @@ class ServerConnection {
   Task<absl::Status> SendGathered();
   Task<> Linger();
   void Refuse(StatusCode status, std::string_view reason);
-  absl::Status ParseFailure();
+  // The socket has failed.
+  void Broken(const absl::Status& status);
+  // Tells the server's hook, if it has one; of an error of the connection once.
+  void Report(ServerError::Source source, absl::Status status) noexcept;
   Exchange ExchangeNow() const;
   const ServerStamp& Stamp();
   bool Draining() const;
@@ -75,6 +82,9 @@ class ServerConnection {
   static constexpr size_t kGatherMax = 64 << 10;
   // A body that the handler did not want is read to its end up to this size; beyond, the connection is closed.
   static constexpr uint64_t kSkipMax = 256 << 10;
+  // Parser memory that a connection keeps while it waits for a request: one that asks again at once, with a head of
+  // ordinary size, need not allocate it again.
+  static constexpr size_t kParserIdleBytesMax = 512;
 
   Server* const server_;
   Stream stream_;
@@ -92,6 +102,9 @@ class ServerConnection {
   bool refused_ = false;
   bool sending_ = false;  // or a send has failed: nothing more can be said
   bool end_of_stream_ = false;
+  bool handling_ = false;  // the parser's request is with its handler, or was the last
+  bool broken_ = false;    // the client has gone, or the socket has failed: what the handler says follows from it
+  bool reported_ = false;  // an error of the connection
 
   std::mutex shut_mutex_;
   bool receiving_body_ = false;  // these under shut_mutex_

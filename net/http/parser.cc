@@ -123,12 +123,22 @@ void RequestParser::Reset() {
 }
 
 void RequestParser::ReleaseMemory() {
+  EVRING_CHECK(between_messages(), "a message needs what it has");
+  const uint8_t empty_line_bytes = message_.phase == Phase::kIdle ? message_.empty_line_bytes : uint8_t{0};
   Reset();
+  message_.empty_line_bytes = empty_line_bytes;
   request_.headers_.slots_.shrink_to_fit();
   request_.trailers_.slots_.shrink_to_fit();
-  request_.decoded_path_ = std::string();
-  head_copy_ = std::string();
-  trailer_copy_ = std::string();
+  // By a swap: the assignment of an empty string leaves the old one its memory.
+  std::string().swap(request_.decoded_path_);
+  std::string().swap(head_copy_);
+  std::string().swap(trailer_copy_);
+}
+
+size_t RequestParser::memory_bytes() const {
+  // A string holds its first bytes itself, and these count as well: nobody needs to know better.
+  return (request_.headers_.slots_.capacity() + request_.trailers_.slots_.capacity()) * sizeof(internal::FieldSlot) +
+         request_.decoded_path_.capacity() + head_copy_.capacity() + trailer_copy_.capacity();
 }
 
 void RequestParser::PinHead() {

@@ -76,8 +76,11 @@ class RequestParser {
   // Forgets the message and any error and waits for a new one. Only between messages does the byte stream stay in step.
   void Reset();
 
-  // Gives back memory beyond the object itself; for a connection that will be idle. Between messages only.
+  // Gives back memory beyond the object itself; for a connection that will be idle. Between messages only. The request
+  // is gone afterwards; empty lines that came before the next one stay counted.
   void ReleaseMemory();
+  // How much that is.
+  size_t memory_bytes() const;
 
   // True if no byte of a message that is not complete has been taken (empty lines before it do not count): an end of
   // stream is clean here, and a timeout is one of an idle connection.

@@ -31,6 +31,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "net/address.h"
 #include "net/http/limits.h"
 #include "net/http/server_request.h"
 #include "net/http/server_response.h"
@@ -49,6 +50,20 @@ class ServerConnection;
 // connection is closed, so that the client sees that the answer is not whole. An exception counts as kInternal.
 using Handler = std::function<Task<absl::Status>(ServerRequest* request, ServerResponse* response)>;
 
+// Something that went wrong, for ServerOptions::on_error.
+struct ServerError {
+  enum class Source : uint8_t {
+    kHandler,     // a handler has ended with this error or an exception, or has not answered in full
+    kConnection,  // the connection ends by it: a request was refused, it took too long, the socket failed
+  };
+  ServerError() = default;
+  Source source = Source::kConnection;
+  absl::Status status;  // never OK
+  SocketAddress peer;   // unspecified if the kernel does not know it any more
+  // "GET /path HTTP/1.1", as the client wrote the target: any printable ASCII. Empty if no request was being handled.
+  std::string request_line;
+};
+
 struct ServerOptions {
   ServerOptions() = default;
   Limits limits;
@@ -66,6 +81,12 @@ struct ServerOptions {
   int64_t connections_max = 100'000;
   // The value of the Server field; empty: none.
   std::string server_name = "evring";
+  // Told of what goes wrong, for logs and counters: each handler that fails, also where the failure became an answer,
+  // and each connection that ends by an error, once. Not of clients that leave, politely or by a reset, nor of what
+  // follows from that; not of idle connections that are closed, of a stop, or of what a drain cuts off. Called on the
+  // worker of the connection, several at a time for different ones. It must not block, and not throw: that ends the
+  // process. Empty: nobody is told.
+  std::function<void(const ServerError& error)> on_error;
 };
 
 struct ServerStats {

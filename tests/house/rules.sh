@@ -2,6 +2,7 @@
 # rules.sh RULE ROOT: checks one house rule on every file below ROOT, a checkout. Reads files, runs nothing.
 #
 #   layers     kevent <- runtime <- net <- examples: a file includes its own layer and lower ones; tests and bench are free.
+#              sim stands beside net, on the runtime; of the layers only examples may include it.
 #              kevent has no coroutines and needs liburing and Abseil only; net and examples never touch io_uring itself.
 #   includes   files of the repository are included from its root, internal/ only by its own folder and the tests, and
 #              each header has the guard that its path prescribes.
@@ -39,7 +40,7 @@ includes_of() {
 layer_of() {
   case $1 in
     kevent/*) echo 0 ;;
-    runtime/*) echo 1 ;;
+    runtime/* | sim/*) echo 1 ;;
     net/*) echo 2 ;;
     examples/*) echo 3 ;;
     bench/* | tests/*) echo 4 ;;
@@ -59,6 +60,7 @@ rule_layers() {
     other=$(layer_of "$path")
     if [[ $other != none ]]; then
       ((other <= own)) || echo "$file:$line: includes the higher layer $path"
+      [[ $path != sim/* || $file == sim/* || $own == 3 ]] || echo "$file:$line: depends on the simulator, $path"
       continue
     fi
     case $own:$path in

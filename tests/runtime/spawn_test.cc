@@ -1,9 +1,16 @@
-// Spawn, JoinHandle, SpawnDetached, and spawning from other threads.
+// Spawn, JoinHandle, SpawnDetached, and spawning from other threads; also when there is no memory for it: this
+// program's operator new fails where a test asks it to. (ThreadSanitizer's cannot be replaced: there those cases are
+// skipped.)
 
 #include "runtime/spawn.h"
 
+#include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -13,10 +20,39 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "kevent/sanitizer.h"
 #include "runtime/cancellation.h"
+#include "runtime/frame_pool.h"
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
 #include "tests/runtime/runtime_test_util.h"
+
+namespace evring {
+namespace {
+
+// Blocks of this size or more cannot be had by this thread.
+constinit thread_local size_t refused_bytes_min = SIZE_MAX;
+
+#ifdef EVRING_TSAN
+constexpr bool kNewCanFail = false;
+#else
+constexpr bool kNewCanFail = true;
+#endif
+
+[[maybe_unused]] void* NewOrThrow(size_t size) {
+  void* const block = size >= refused_bytes_min ? nullptr : std::malloc(size);
+  if (block == nullptr) throw std::bad_alloc();
+  return block;
+}
+
+}  // namespace
+}  // namespace evring
+
+#ifndef EVRING_TSAN
+void* operator new(size_t size) { return evring::NewOrThrow(size); }
+void operator delete(void* block) noexcept { std::free(block); }
+void operator delete(void* block, size_t) noexcept { std::free(block); }
+#endif
 
 namespace evring {
 namespace {
@@ -205,6 +241,58 @@ TEST_P(SpawnTest, WaitRethrowsAndFindsFinishedTasks) {
   auto ended = (*runtime)->Spawn(Value(4));
   ASSERT_TRUE(Eventually([&] { return ended->done(); }));
   EXPECT_EQ(ended->Wait(), 4);
+}
+
+// A result too large for the frame pool, so that room for the spawned task comes from operator new.
+using Large = std::array<char, 2 * kFrameSizeMax>;
+Task<Large> MakeLarge(Counted counted) {
+  static_cast<void>(counted);
+  co_return Large{'x'};
+}
+
+// The shutdown waits for those who are in the middle of a spawn: one that has failed is not.
+TEST_P(SpawnTest, ASpawnWithoutMemoryThrowsAndTheRuntimeGoesOnAndEnds) {
+  if (!kNewCanFail) GTEST_SKIP() << "ThreadSanitizer's operator new cannot be made to fail";
+  std::atomic<int> alive{0};
+  auto runtime = Runtime::Create(options());
+  ASSERT_TRUE(runtime.ok()) << runtime.status();
+  {
+    Task<Large> task = MakeLarge(Counted(&alive));
+    ASSERT_EQ(alive, 1);
+    refused_bytes_min = sizeof(Large);
+    EXPECT_THROW(static_cast<void>((*runtime)->Spawn(std::move(task))), std::bad_alloc);
+    refused_bytes_min = SIZE_MAX;
+    EXPECT_EQ(alive, 0) << "the task is destroyed";
+  }
+  auto handle = (*runtime)->Spawn(MakeLarge(Counted(&alive)));
+  ASSERT_TRUE(handle.ok()) << handle.status();
+  EXPECT_EQ(handle->Wait()[0], 'x');
+  (*runtime)->Shutdown();
+  EXPECT_TRUE(absl::IsUnavailable((*runtime)->Spawn(Value(1)).status()));
+  EXPECT_EQ(alive, 0);
+}
+
+Task<> SpawnWithoutMemory(std::atomic<int>* alive) {
+  Task<Large> task = MakeLarge(Counted(alive));
+  bool caught = false;
+  refused_bytes_min = sizeof(Large);  // this thread's, and nothing is awaited that moves the task to another
+  try {
+    JoinHandle<Large> handle = co_await Spawn(std::move(task));
+  } catch (const std::bad_alloc&) {
+    caught = true;
+  }
+  refused_bytes_min = SIZE_MAX;
+  EXPECT_TRUE(caught);
+  EXPECT_EQ(*alive, 0);
+  JoinHandle<Large> handle = co_await Spawn(MakeLarge(Counted(alive)));
+  EXPECT_EQ((co_await std::move(handle))[0], 'x');
+}
+
+TEST_P(SpawnTest, AChildWithoutMemoryIsAnExceptionOfItsParent) {
+  if (!kNewCanFail) GTEST_SKIP() << "ThreadSanitizer's operator new cannot be made to fail";
+  std::atomic<int> alive{0};
+  RunOk(SpawnWithoutMemory(&alive), options());
+  EXPECT_EQ(alive, 0);
 }
 
 Task<int> OnOther(Runtime* other) {

@@ -249,6 +249,34 @@ TEST_F(ParserTest, MemoryIsGivenBackAndTheParserGoesOn) {
   FeedAll(kGet.substr(30), ParseEvent::kHead);
 }
 
+// A CR is half of an empty line, and four of them are the most, whatever comes in between.
+TEST_F(ParserTest, GivingMemoryBackForgetsNoEmptyLine) {
+  FeedAll("\r", ParseEvent::kNeedMore);
+  parser_.ReleaseMemory();
+  FeedAll("\n\r\n\r\n\r\n", ParseEvent::kNeedMore);
+  parser_.ReleaseMemory();
+  FeedAll("\r", ParseEvent::kError);
+  parser_.Reset();
+  FeedAll("\r\n", ParseEvent::kNeedMore);
+  parser_.ReleaseMemory();
+  FeedAll(kGet, ParseEvent::kHead);
+  FeedAll("", ParseEvent::kMessage);
+  parser_.ReleaseMemory();
+  FeedAll("\r\n\r\n\r\n\r\n", ParseEvent::kNeedMore);
+}
+
+TEST_F(ParserTest, TellsHowMuchMemoryItHolds) {
+  const size_t empty = parser_.memory_bytes();
+  EXPECT_LT(empty, 100u);
+  const std::string head = "GET / HTTP/1.1\r\nHost: test\r\nX: " + std::string(1000, 'x') + "\r\n\r\n";
+  FeedAll(std::string_view(head).substr(0, 500), ParseEvent::kNeedMore);
+  FeedAll(std::string_view(head).substr(500), ParseEvent::kHead);
+  FeedAll("", ParseEvent::kMessage);
+  EXPECT_GE(parser_.memory_bytes(), head.size());
+  parser_.ReleaseMemory();
+  EXPECT_EQ(parser_.memory_bytes(), empty);
+}
+
 TEST_F(ParserTest, EmptyLinesBeforeARequestLeaveTheConnectionIdle) {
   FeedAll("\r\n\r", ParseEvent::kNeedMore);
   EXPECT_TRUE(parser_.between_messages());

@@ -1,0 +1,92 @@
+// faults.h: what a simulated kernel does to a program, within what the real one may do: how often, how often at most,
+// and which of them, one by one.
+
+#ifndef EVRING_SIM_FAULTS_H_
+#define EVRING_SIM_FAULTS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sim/random.h"
+
+namespace evring::sim {
+
+enum class Fault : uint8_t {
+  kShortReceive,   // fewer bytes than are there
+  kShortSend,      // fewer bytes taken than there is room for (not where MSG_WAITALL is given)
+  kReceiveError,   // an errno of recv(2)
+  kSendError,      // an errno of send(2)
+  kAcceptError,    // an errno of accept(2): EMFILE, ECONNABORTED, …
+  kConnectError,   // an errno of connect(2)
+  kReset,          // the network resets a connection that data is sent on
+  kNoBuffers,      // the buffer ring counts as empty
+  kMultishotEnds,  // a multishot request ends with this completion
+  kCancelLoses,    // a cancel comes too late for a request that is about to complete
+  kEnterRefused,   // EAGAIN or EBUSY from the enter: nothing was submitted
+  kInterrupted,    // EINTR from a wait
+  kLateWake,       // a message to a ring takes its time
+  kDeferred,       // a request that could complete at once does so later, behind others
+  kSlow,           // the network holds data back
+};
+inline constexpr size_t kFaults = 15;
+const char* FaultName(Fault fault);
+
+struct FaultRule {
+  uint32_t ppm = 0;                                     // of the occasions, in millionths
+  uint64_t max = std::numeric_limits<uint64_t>::max();  // in a run
+};
+
+struct FaultRules {
+  std::array<FaultRule, kFaults> rules = {};
+
+  FaultRule& operator[](Fault fault) { return rules[static_cast<size_t>(fault)]; }
+  const FaultRule& operator[](Fault fault) const { return rules[static_cast<size_t>(fault)]; }
+
+  static FaultRules None() { return {}; }
+  // What happens on every machine every day: short counts, late completions, slow links, multishots that end.
+  static FaultRules Everyday();
+  // The same, and errors, resets and refusals.
+  static FaultRules Storm();
+};
+
+// A fault that was injected: the n-th of its run.
+struct Injection {
+  uint64_t number;
+  Fault fault;
+};
+
+class Faults {
+ public:
+  // `left_out`: numbers of injections that do not happen after all.
+  Faults(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out)
+      : random_(seed, /*stream=*/3), rules_(rules), left_out_(std::move(left_out)) {}
+
+  // Whether `fault` happens on this occasion.
+  bool Happens(Fault fault);
+  // Which of several ways it happens in.
+  uint64_t Below(uint64_t n) { return random_.Below(n); }
+  int OneOf(std::span<const int> errors) { return errors[random_.Below(errors.size())]; }
+
+  const std::vector<Injection>& injected() const { return injected_; }
+  // No more faults from here on.
+  void Stop() { stopped_ = true; }
+
+ private:
+  Random random_;
+  const FaultRules rules_;
+  const std::set<uint64_t> left_out_;
+  std::array<uint64_t, kFaults> counts_ = {};
+  uint64_t next_ = 0;
+  bool stopped_ = false;
+  std::vector<Injection> injected_;
+};
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_FAULTS_H_

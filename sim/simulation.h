@@ -1,0 +1,113 @@
+// simulation.h: runs a program of tasks on a simulated machine: the public face of evring::sim.
+//
+//     evring::sim::SimulationOptions options;
+//     options.seed = 42;
+//     options.faults = evring::sim::FaultRules::Storm();
+//     evring::sim::Simulation simulation(options);
+//     absl::Status status = simulation.Run(Scenario());
+//
+// The scenario is a task like any other: it listens, connects, sleeps and spawns by the calls that it uses elsewhere.
+// What it awaits is served by the simulated kernel (kernel.h): time is virtual, every order and every fault is the
+// seed's, and the same seed gives the same run.
+//
+// Threads: one Simulation at a time on one thread; Run() once. Inside, sim::World::… of Simulation::Current().
+
+#ifndef EVRING_SIM_SIMULATION_H_
+#define EVRING_SIM_SIMULATION_H_
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "kevent/check.h"
+#include "runtime/runtime.h"
+#include "runtime/spawn.h"
+#include "runtime/task.h"
+#include "sim/faults.h"
+#include "sim/kernel.h"
+
+namespace evring::sim {
+
+struct SimulationOptions {
+  SimulationOptions() = default;
+  uint64_t seed = 1;
+  FaultRules faults = FaultRules::None();
+  std::set<uint64_t> left_out;        // injections that do not happen, by number: to find the few that matter
+  int workers = 1;                    // with more of them the seed decides their turns too
+  size_t socket_buffer_bytes = 4096;  // of each direction of a connection: small, so that writers wait
+  int descriptors_max = 1024;
+  uint64_t calls_max = 20'000'000;  // of the kernel: a run that makes more counts as endless
+  size_t log_lines = 200;           // kept for a failure
+  RuntimeOptions runtime;           // its kernel, workers and rescue are the simulation's own
+};
+
+// What a run has been.
+struct SimulationReport {
+  uint64_t digest = 0;  // of the whole log: equal for equal runs
+  uint64_t log_lines = 0;
+  uint64_t calls = 0;  // of the kernel
+  absl::Duration virtual_time;
+  std::vector<Injection> injected;
+  int open_descriptors = 0;  // when the first task had ended
+  std::string log;           // the newest lines
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const SimulationOptions& options);
+
+  // Runs `first` to its end, then cancels whatever else still runs. A run in which nothing can happen any more, or that
+  // goes on for ever, prints its seed and log and aborts.
+  template <class T>
+  T Run(Task<T> first) {
+    auto runtime = Runtime::Create(runtime_options_);
+    EVRING_CHECK(runtime.ok(), "a simulated machine has room for its runtime");
+    auto handle = (*runtime)->Spawn(Main(this, std::move(first)));
+    EVRING_CHECK(handle.ok(), "a new runtime takes tasks");
+    kernel_.Start();
+    if constexpr (std::is_void_v<T>) {
+      handle->Wait();
+      (*runtime)->Shutdown();
+    } else {
+      T result = handle->Wait();
+      (*runtime)->Shutdown();
+      return result;
+    }
+  }
+
+  // After Run().
+  const SimulationReport& report() const { return report_; }
+
+  // For a scenario: time since the start, the links, the seed's own numbers.
+  Network* network() { return kernel_.network(); }
+  // For decisions of the scenario: a sequence that nothing else draws from.
+  Random* random() { return &random_; }
+
+ private:
+  template <class T>
+  static Task<T> Main(Simulation* self, Task<T> first) {
+    if constexpr (std::is_void_v<T>) {
+      co_await std::move(first);
+      self->End();
+    } else {
+      T result = co_await std::move(first);
+      self->End();
+      co_return result;
+    }
+  }
+  void End();
+
+  Kernel kernel_;
+  Random random_;
+  RuntimeOptions runtime_options_;
+  SimulationReport report_;
+  int64_t start_ns_;
+};
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_SIMULATION_H_

@@ -1,0 +1,448 @@
+#include "sim/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace evring::sim {
+namespace {
+
+constexpr int64_t kRetransmitNs = 200'000'000;
+
+}  // namespace
+
+// --- Addresses ---------------------------------------------------------------------------------------------------------
+
+Address::Address(const sockaddr* address, socklen_t size)
+    : bytes_(reinterpret_cast<const char*>(address), address == nullptr ? 0 : size) {}
+
+std::string Address::host() const {
+  if (family() == AF_INET && bytes_.size() >= sizeof(sockaddr_in)) return bytes_.substr(4, 4);
+  if (family() == AF_INET6 && bytes_.size() >= sizeof(sockaddr_in6)) return bytes_.substr(8, 16);
+  return "";
+}
+
+bool Address::any_host() const {
+  const std::string name = host();
+  return std::all_of(name.begin(), name.end(), [](char c) { return c == 0; });
+}
+
+uint16_t Address::port() const {
+  if (host().empty()) return 0;
+  return static_cast<uint16_t>(static_cast<unsigned char>(bytes_[2]) << 8 | static_cast<unsigned char>(bytes_[3]));
+}
+
+void Address::set_port(uint16_t port) {
+  bytes_[2] = static_cast<char>(port >> 8);
+  bytes_[3] = static_cast<char>(port & 0xff);
+}
+
+Address Address::WithHostOf(const Address& other) const {
+  Address result = other;
+  result.set_port(port());
+  return result;
+}
+
+std::string Address::ToString() const {
+  const std::string name = host();
+  if (!name.empty()) {
+    char text[INET6_ADDRSTRLEN] = "?";
+    inet_ntop(family(), name.data(), text, sizeof(text));
+    return std::string(text) + ":" + std::to_string(port());
+  }
+  if (bytes_.size() <= sizeof(sa_family_t)) return "unnamed";
+  std::string path = bytes_.substr(sizeof(sa_family_t));
+  if (path[0] == '\0') path[0] = '@';
+  return "unix:" + path.substr(0, path.find('\0'));
+}
+
+// --- The network -------------------------------------------------------------------------------------------------------
+
+void Network::SetLink(const std::string& a, const std::string& b, const Link& link) {
+  const bool opened = LinkBetween(a, b).cut && !link.cut;
+  links_[std::minmax(a, b)] = link;
+  if (opened) world_->Say("a link is whole again");
+}
+
+Network::Link Network::LinkBetween(const std::string& a, const std::string& b) const {
+  const auto found = links_.find(std::minmax(a, b));
+  return found == links_.end() ? Link() : found->second;
+}
+
+bool Network::Holds(const Address& from, const Address& to) const { return LinkBetween(from.host(), to.host()).cut; }
+
+int64_t Network::ArrivalTime(const Address& from, const Address& to, int64_t not_before) {
+  const Link link = LinkBetween(from.host(), to.host());
+  int64_t latency = world_->network.Between(link.latency_min_ns, link.latency_max_ns);
+  if (world_->Happens(Fault::kSlow)) latency += world_->network.Between(1'000'000, 200'000'000);
+  return std::max(world_->now() + latency, not_before);
+}
+
+std::shared_ptr<Socket> Network::FindListener(const Address& address) const {
+  const auto listening = [](const std::shared_ptr<Socket>& s) {
+    return s != nullptr && s->state_ == Socket::State::kListening && !s->closed_ && !s->read_shut_;
+  };
+  if (const auto found = bound_.find(address); found != bound_.end()) {
+    if (std::shared_ptr<Socket> socket = found->second.lock(); listening(socket)) return socket;
+  }
+  if (address.family() == AF_UNIX) return nullptr;
+  for (const auto& [bound, weak] : bound_) {
+    if (bound.family() != address.family() || bound.port() != address.port() || !bound.any_host()) continue;
+    if (std::shared_ptr<Socket> socket = weak.lock(); listening(socket)) return socket;
+  }
+  return nullptr;
+}
+
+bool Network::Taken(const Address& address, const Socket* by) const {
+  for (const auto& [bound, weak] : bound_) {
+    const std::shared_ptr<Socket> socket = weak.lock();
+    if (socket == nullptr || socket.get() == by || socket->closed_) continue;
+    if (bound == address) return true;
+    if (address.family() != AF_UNIX && bound.family() == address.family() && bound.port() == address.port() &&
+        (bound.any_host() || address.any_host())) {
+      return true;
+    }
+  }
+  return false;
+}
+
+uint16_t Network::FreePort(const Address& address) {
+  for (int i = 0; i < 28232; ++i) {
+    Address candidate = address;
+    candidate.set_port(next_port_);
+    next_port_ = next_port_ == 60999 ? 32768 : static_cast<uint16_t>(next_port_ + 1);
+    if (!Taken(candidate, nullptr)) return candidate.port();
+  }
+  return 0;
+}
+
+// --- Making connections ------------------------------------------------------------------------------------------------
+
+int Socket::Bind(const Address& address) {
+  if (address.family() != family_) return family_ == AF_UNIX ? -EINVAL : -EAFNOSUPPORT;
+  if (state_ != State::kNew || !local_.empty()) return -EINVAL;
+  Address name = address;
+  if (is_tcp() && name.port() == 0) {
+    name.set_port(network_->FreePort(name));
+    if (name.port() == 0) return -EADDRINUSE;
+  }
+  if (network_->Taken(name, this)) return -EADDRINUSE;
+  local_ = name;
+  state_ = State::kBound;
+  network_->bound_[name] = weak_from_this();
+  return 0;
+}
+
+int Socket::Listen(int backlog) {
+  if (state_ == State::kConnecting || state_ == State::kConnected) return -EINVAL;
+  if (state_ == State::kNew && !is_tcp()) return -EINVAL;
+  backlog_max_ = static_cast<size_t>(std::max(backlog, 0)) + 1;  // as Linux counts
+  state_ = State::kListening;
+  return 0;
+}
+
+int Socket::Connect(const Address& address) {
+  if (state_ == State::kConnected) return -EISCONN;
+  if (state_ == State::kListening) return is_tcp() ? -EISCONN : -EINVAL;
+  if (state_ == State::kConnecting) return -EALREADY;
+  if (address.family() != family_) return family_ == AF_UNIX ? -EINVAL : -EAFNOSUPPORT;
+  World* world = network_->world();
+  static constexpr int kErrors[] = {ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH};
+  const bool fails = is_tcp() && world->Happens(Fault::kConnectError);
+  if (fails) {
+    const int error = world->faults.OneOf(kErrors);
+    state_ = State::kConnecting;
+    world->After(error == ETIMEDOUT ? 127'000'000'000 : 1'000'000, [self = shared_from_this(), error] {
+      if (!self->closed_ && self->state_ == State::kConnecting) self->Fail(error);
+    });
+    return 0;
+  }
+  if (is_tcp()) {
+    if (local_.empty()) {
+      // A host that nobody has named speaks from the address that it speaks to, as over the loopback.
+      local_ = address;
+      local_.set_port(network_->FreePort(local_));
+      network_->bound_[local_] = weak_from_this();
+    }
+    state_ = State::kConnecting;
+    peer_address_ = address;
+    Arrive(address, /*tries=*/0);
+    return 0;
+  }
+  const std::shared_ptr<Socket> listener = network_->FindListener(address);
+  if (listener == nullptr) return -ECONNREFUSED;
+  if (listener->backlog_.size() >= listener->backlog_max_) return -EAGAIN;
+  auto other = std::make_shared<Socket>(network_, family_);
+  peer_address_ = listener->local_;
+  other->local_ = listener->local_;
+  other->peer_address_ = local_;
+  Join(shared_from_this(), other, network_->buffer_bytes());
+  listener->backlog_.push_back(std::move(other));
+  listener->notify();
+  return 0;
+}
+
+void Socket::Arrive(const Address& to, int tries) {
+  World* world = network_->world();
+  world->At(network_->ArrivalTime(local_, to, 0), [self = shared_from_this(), to, tries, world] {
+    if (self->closed_ || self->state_ != State::kConnecting) return;
+    Network* network = self->network_;
+    const std::shared_ptr<Socket> listener = network->Holds(self->local_, to) ? nullptr : network->FindListener(to);
+    const bool lost = network->Holds(self->local_, to) ||
+                      (listener != nullptr && listener->backlog_.size() >= listener->backlog_max_);
+    if (lost) {
+      // The request is sent again after one second, two, four, … as TCP does; after six times it is given up.
+      if (tries == 6) {
+        self->Fail(ETIMEDOUT);
+      } else {
+        world->After(int64_t{1'000'000'000} << tries, [self, to, tries] {
+          if (!self->closed_ && self->state_ == State::kConnecting) self->Arrive(to, tries + 1);
+        });
+      }
+      return;
+    }
+    const int64_t back = network->ArrivalTime(to, self->local_, 0);
+    if (listener == nullptr) {
+      world->At(back, [self] {
+        if (!self->closed_ && self->state_ == State::kConnecting) self->Fail(ECONNREFUSED);
+      });
+      return;
+    }
+    auto other = std::make_shared<Socket>(network, self->family_);
+    other->local_ = to.WithHostOf(to);
+    other->peer_address_ = self->local_;
+    Join(self, other, network->buffer_bytes());
+    self->state_ = State::kConnecting;  // until the answer has come back
+    listener->backlog_.push_back(other);
+    listener->notify();
+    world->At(back, [self] {
+      if (self->closed_ || self->state_ != State::kConnecting) return;
+      self->state_ = State::kConnected;
+      self->notify();
+    });
+  });
+}
+
+void Socket::Fail(int error) {
+  error_ = error;
+  state_ = State::kNew;
+  notify();
+}
+
+int Socket::ConnectResult() {
+  if (error_ != 0) return -TakeError();
+  return state_ == State::kConnected ? 0 : -EAGAIN;
+}
+
+void Socket::Join(const std::shared_ptr<Socket>& a, const std::shared_ptr<Socket>& b, size_t capacity) {
+  a->in_ = std::make_shared<Flow>();
+  b->in_ = std::make_shared<Flow>();
+  a->out_ = b->in_;
+  b->out_ = a->in_;
+  a->in_->capacity = capacity;
+  b->in_->capacity = capacity;
+  a->peer_ = b;
+  b->peer_ = a;
+  a->state_ = State::kConnected;
+  b->state_ = State::kConnected;
+}
+
+std::shared_ptr<Socket> Socket::Accept() {
+  if (backlog_.empty()) return nullptr;
+  std::shared_ptr<Socket> first = std::move(backlog_.front());
+  backlog_.pop_front();
+  notify();  // a connect that waits for a place
+  return first;
+}
+
+// --- Data --------------------------------------------------------------------------------------------------------------
+
+bool Socket::has_more() const {
+  if (in_ == nullptr) return false;
+  return !in_->arrived.empty() || (is_tcp() && in_->ended);
+}
+
+int Socket::Receive(std::byte* data, size_t size, bool may_be_short) {
+  if (state_ != State::kConnected && state_ != State::kConnecting) {
+    if (error_ != 0) return -TakeError();
+    return is_tcp() ? -ENOTCONN : -EINVAL;
+  }
+  if (in_ == nullptr) return -EAGAIN;
+  if (read_shut_ && in_->arrived.empty()) return 0;
+  if (!in_->arrived.empty()) {
+    size_t n = std::min(size, in_->arrived.size());
+    World* world = network_->world();
+    if (n > 1 && may_be_short && world->Happens(Fault::kShortReceive)) n = 1 + world->faults.Below(n - 1);
+    const auto end = in_->arrived.begin() + static_cast<std::ptrdiff_t>(n);
+    std::copy(in_->arrived.begin(), end, data);
+    in_->arrived.erase(in_->arrived.begin(), end);
+    if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) peer->notify();  // there is room again
+    return static_cast<int>(n);
+  }
+  if (error_ != 0) return -TakeError();
+  if (in_->ended || broken_) return 0;
+  return size == 0 ? 0 : -EAGAIN;
+}
+
+int Socket::Send(const std::byte* data, size_t size, bool may_be_short) {
+  if (error_ != 0) return -TakeError();
+  if (broken_ || write_shut_) return -EPIPE;
+  if (state_ != State::kConnected) return is_tcp() ? -EPIPE : -ENOTCONN;
+  if (out_->unread && !is_tcp()) return -EPIPE;
+  if (size == 0) return 0;
+  World* world = network_->world();
+  size_t n = std::min(size, out_->room());
+  if (n == 0) return -EAGAIN;
+  if (n > 1 && may_be_short && world->Happens(Fault::kShortSend)) n = 1 + world->faults.Below(n - 1);
+  const std::shared_ptr<Socket> peer = peer_.lock();
+  if (!is_tcp()) {
+    out_->arrived.insert(out_->arrived.end(), data, data + n);
+    if (peer != nullptr) peer->notify();
+    return static_cast<int>(n);
+  }
+  if (peer != nullptr && world->Happens(Fault::kReset)) {
+    Transmit(Flow::Segment::Kind::kReset, {});
+    Reset(ECONNRESET);
+    return static_cast<int>(n);
+  }
+  Transmit(Flow::Segment::Kind::kData, std::vector<std::byte>(data, data + n));
+  return static_cast<int>(n);
+}
+
+void Socket::SendEnd() {
+  if (out_ == nullptr || out_->ending) return;
+  out_->ending = true;
+  if (is_tcp()) {
+    Transmit(Flow::Segment::Kind::kEnd, {});
+    return;
+  }
+  out_->ended = true;
+  if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) peer->notify();
+}
+
+void Socket::Transmit(Flow::Segment::Kind kind, std::vector<std::byte> bytes) {
+  out_->under_way += bytes.size();
+  out_->last_arrival = network_->ArrivalTime(local_, peer_address_, out_->last_arrival);
+  out_->segments.push_back({out_->last_arrival, kind, std::move(bytes)});
+  network_->world()->At(out_->last_arrival, [self = shared_from_this(), peer = peer_.lock()] { self->Deliver(peer); });
+}
+
+void Socket::Deliver(const std::shared_ptr<Socket>& peer) {
+  World* world = network_->world();
+  if (network_->Holds(local_, peer_address_)) {
+    // Sent again, until it comes through.
+    if (!out_->segments.empty()) {
+      world->After(kRetransmitNs, [self = shared_from_this(), peer] { self->Deliver(peer); });
+    }
+    return;
+  }
+  bool changed = false;
+  while (!out_->segments.empty() && out_->segments.front().at <= world->now()) {
+    const Flow::Segment segment = std::move(out_->segments.front());
+    out_->segments.pop_front();
+    out_->under_way -= segment.bytes.size();
+    if (segment.kind == Flow::Segment::Kind::kReset) {
+      if (peer != nullptr) peer->Reset(peer->in_->ended ? EPIPE : ECONNRESET);
+    } else if (segment.kind == Flow::Segment::Kind::kEnd) {
+      out_->ended = true;
+    } else if (peer == nullptr || out_->unread) {
+      // Nobody is there to read it: that end says so.
+      world->At(network_->ArrivalTime(peer_address_, local_, 0),
+                [self = shared_from_this()] { self->Reset(self->in_->ended ? EPIPE : ECONNRESET); });
+    } else {
+      out_->arrived.insert(out_->arrived.end(), segment.bytes.begin(), segment.bytes.end());
+    }
+    changed = true;
+  }
+  if (changed && peer != nullptr) peer->notify();
+}
+
+void Socket::Reset(int error) {
+  if (broken_ || closed_) return;
+  broken_ = true;
+  error_ = error;
+  if (in_ != nullptr) in_->ended = true;
+  notify();
+}
+
+void Socket::Break(int error) {
+  if (broken_ || in_ == nullptr) return;
+  if (is_tcp()) {
+    Transmit(Flow::Segment::Kind::kReset, {});
+  } else if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) {
+    peer->Reset(ECONNRESET);
+  }
+  Reset(error);
+}
+
+// --- Ends --------------------------------------------------------------------------------------------------------------
+
+int Socket::Shutdown(int how) {
+  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+  if (state_ == State::kListening) {
+    if (how == SHUT_WR) return 0;
+    read_shut_ = true;
+    state_ = is_tcp() ? State::kBound : state_;
+    notify();
+    return 0;
+  }
+  if (state_ != State::kConnected) return -ENOTCONN;
+  if (how != SHUT_WR) {
+    read_shut_ = true;
+    if (!is_tcp()) in_->unread = true;
+  }
+  if (how != SHUT_RD && !write_shut_) {
+    write_shut_ = true;
+    SendEnd();
+  }
+  notify();
+  if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr && !is_tcp()) peer->notify();
+  return 0;
+}
+
+void Socket::Close() {
+  if (closed_) return;
+  closed_ = true;
+  if (!local_.empty()) {
+    const auto bound = network_->bound_.find(local_);
+    if (bound != network_->bound_.end() && bound->second.lock().get() == this) network_->bound_.erase(bound);
+  }
+  for (const std::shared_ptr<Socket>& waiting : std::exchange(backlog_, {})) {
+    waiting->resets_on_close_ = true;
+    waiting->Close();
+  }
+  if (in_ == nullptr) return;
+  in_->unread = true;
+  const std::shared_ptr<Socket> peer = peer_.lock();
+  const bool reset = !in_->arrived.empty() || (is_tcp() && resets_on_close_);
+  if (reset && !broken_) {
+    if (is_tcp()) {
+      Transmit(Flow::Segment::Kind::kReset, {});
+    } else if (peer != nullptr) {
+      out_->ended = true;
+      peer->error_ = ECONNRESET;
+      peer->notify();
+    }
+    return;
+  }
+  if (!broken_) SendEnd();
+  if (peer != nullptr) peer->notify();
+}
+
+short Socket::Poll() const {
+  short events = 0;
+  if (state_ == State::kListening) return backlog_.empty() ? 0 : POLLIN | POLLRDNORM;
+  if (error_ != 0) events |= POLLERR;
+  if (in_ == nullptr) return static_cast<short>(events | POLLOUT | POLLHUP);
+  const bool no_more = in_->ended || read_shut_ || broken_;
+  if (!in_->arrived.empty() || no_more || error_ != 0) events |= POLLIN | POLLRDNORM;
+  if (no_more) events |= POLLRDHUP;
+  if (no_more && (write_shut_ || broken_)) events |= POLLHUP;
+  if (state_ == State::kConnected && (out_->room() != 0 || broken_)) events |= POLLOUT | POLLWRNORM;
+  return events;
+}
+
+}  // namespace evring::sim

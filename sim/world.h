@@ -1,0 +1,73 @@
+// world.h: what a simulation shares: the virtual clock, what is to happen when, the seed's decisions, the faults, the log.
+//
+// Time stands still while a thread of the simulated program runs, moves on a little with each call of the kernel, and
+// jumps to the next thing that is to happen when every thread waits. One thread at a time (kernel.h).
+
+#ifndef EVRING_SIM_WORLD_H_
+#define EVRING_SIM_WORLD_H_
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "sim/faults.h"
+#include "sim/log.h"
+#include "sim/random.h"
+
+namespace evring::sim {
+
+inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
+
+class World {
+ public:
+  World(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out, size_t log_lines)
+      : random(seed, /*stream=*/1), network(seed, /*stream=*/2), faults(seed, rules, std::move(left_out)),
+        log(log_lines) {}
+
+  int64_t now() const { return now_; }
+  void Pass(int64_t ns) { now_ += ns; }
+
+  // `happen` runs when the clock has come to `at`; among those of one instant the seed decides. On whichever thread
+  // moves the clock.
+  void At(int64_t at, std::function<void()> happen) {
+    events_.emplace(std::pair(at, random.Next()), std::move(happen));
+  }
+  void After(int64_t ns, std::function<void()> happen) { At(now_ + ns, std::move(happen)); }
+
+  // When the next thing is to happen; kNever: nothing is under way.
+  int64_t next() const { return events_.empty() ? kNever : events_.begin()->first.first; }
+
+  // Moves the clock to `at`, unless it is there already, and lets happen what is due.
+  void MoveTo(int64_t at) {
+    if (at > now_) now_ = at;
+    while (next() <= now_) {
+      auto first = events_.extract(events_.begin());
+      first.mapped()();
+    }
+  }
+
+  // A fault, and its line in the log.
+  bool Happens(Fault fault) {
+    if (!faults.Happens(fault)) return false;
+    Say(std::string("fault ") + FaultName(fault));
+    return true;
+  }
+  void Say(const std::string& line) { log.Add(now_, line); }
+
+  Random random;   // order and turns
+  Random network;  // latencies
+  Faults faults;
+  Log log;
+
+ private:
+  int64_t now_ = 1'000'000'000;  // of a machine that has been up for a second: no deadline is 0
+  std::multimap<std::pair<int64_t, uint64_t>, std::function<void()>> events_;
+};
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_WORLD_H_
