@@ -177,8 +177,8 @@ void Worker::PushReaped(TaskContext* context) {
   ++reaped_;
 }
 
-// Shows what PushReaped() has put into the queue. True if this worker has something to run. A handler that carries out a stop makes
-// tasks ready by PushNext().
+// Shows what PushReaped() has put into the queue. True if this worker has something to run. A handler that carries out
+// a stop makes tasks ready by PushNext().
 bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
   if (n != 0) {

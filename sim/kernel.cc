@@ -112,7 +112,8 @@ Kernel::Kernel(const KernelOptions& options)
 
 Kernel::~Kernel() { EVRING_CHECK(rings_.empty(), "the runtime ends before its kernel"); }
 
-// --- Turns -------------------------------------------------------------------------------------------------------------
+// --- Turns
+// -------------------------------------------------------------------------------------------------------------
 
 void Kernel::Fail(const std::string& why) {
   std::string injected;
@@ -233,7 +234,8 @@ int64_t Kernel::NowNs() {
   return world_.now();
 }
 
-// --- Rings -------------------------------------------------------------------------------------------------------------
+// --- Rings
+// -------------------------------------------------------------------------------------------------------------
 
 absl::Status Kernel::Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) {
   if (options.sq_entries == 0 || options.cq_entries < options.sq_entries) {
@@ -278,8 +280,8 @@ int Kernel::Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_arg
       if (nr_args != 1 || reg->ring_entries == 0 || !std::has_single_bit(reg->ring_entries)) return -EINVAL;
       if (reg->ring_entries > 32768) return -EINVAL;
       if (memory.buffers.contains(reg->bgid)) return -EEXIST;
-      memory.buffers[reg->bgid] =
-          BufferGroup{reinterpret_cast<io_uring_buf_ring*>(static_cast<uintptr_t>(reg->ring_addr)), reg->ring_entries, 0};
+      memory.buffers[reg->bgid] = BufferGroup{
+          reinterpret_cast<io_uring_buf_ring*>(static_cast<uintptr_t>(reg->ring_addr)), reg->ring_entries, 0};
       return 0;
     case IORING_UNREGISTER_PBUF_RING:
       return memory.buffers.erase(reg->bgid) == 1 ? 0 : -ENOENT;
@@ -347,7 +349,8 @@ void Kernel::Post(Ring* ring, uint64_t user_data, int32_t result, uint32_t flags
   if (phase_ != Phase::kTurns) ring->thread->turn.notify_all();
 }
 
-// --- Requests ----------------------------------------------------------------------------------------------------------
+// --- Requests
+// ----------------------------------------------------------------------------------------------------------
 
 unsigned Kernel::Submit(Ring* ring, unsigned n) {
   unsigned taken = 0;
@@ -447,8 +450,8 @@ void Kernel::Try(Request* request) {
       if (std::find(waiting.begin(), waiting.end(), request) == waiting.end()) waiting.push_back(request);
       return;
     }
-    const bool more = answer.again && !ring->memory.full() &&
-                      !(phase_ == Phase::kTurns && world_.Happens(Fault::kMultishotEnds));
+    const bool more =
+        answer.again && !ring->memory.full() && !(phase_ == Phase::kTurns && world_.Happens(Fault::kMultishotEnds));
     world_.Say(absl::StrCat("request ", request->number, " ", OpName(request->sqe.opcode), " answers ", answer.result,
                             more ? ", more follow" : ""));
     Post(ring, request->sqe.user_data, answer.result, answer.flags | (more ? IORING_CQE_F_MORE : 0u));
@@ -625,8 +628,8 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
   const bool all = any || (flags & IORING_ASYNC_CANCEL_ALL) != 0;
   int found = 0;
   for (const auto& [number, request] : ring->requests) {
-    const bool matches = any || ((flags & IORING_ASYNC_CANCEL_FD) != 0 ? request->sqe.fd == sqe.fd
-                                                                        : request->sqe.user_data == sqe.addr);
+    const bool matches =
+        any || ((flags & IORING_ASYNC_CANCEL_FD) != 0 ? request->sqe.fd == sqe.fd : request->sqe.user_data == sqe.addr);
     if (!matches || request->cancelled) continue;
     if (request->queued && phase_ == Phase::kTurns && world_.Happens(Fault::kCancelLoses)) {
       if (!all) return -EALREADY;
@@ -641,7 +644,8 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
   return found != 0 ? found : -ENOENT;
 }
 
-// --- Descriptors -------------------------------------------------------------------------------------------------------
+// --- Descriptors
+// -------------------------------------------------------------------------------------------------------
 
 int Kernel::Open(std::shared_ptr<sim::Socket> socket) {
   if (static_cast<int>(descriptors_.size()) >= options_.descriptors_max) return -EMFILE;
@@ -783,7 +787,8 @@ int Kernel::GetSockOpt(int fd, int level, int option, void* value, socklen_t* si
   const std::shared_ptr<sim::Socket> socket = Find(fd);
   if (socket == nullptr) return -EBADF;
   if (*size < sizeof(int)) return -EINVAL;
-  const int answer = level == SOL_SOCKET && option == SO_ERROR ? socket->TakeError() : socket->options()[{level, option}];
+  const int answer =
+      level == SOL_SOCKET && option == SO_ERROR ? socket->TakeError() : socket->options()[{level, option}];
   std::memcpy(value, &answer, sizeof(answer));
   *size = sizeof(answer);
   return 0;

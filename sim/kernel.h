@@ -9,7 +9,8 @@
 //   1. Each worker stops in Begin(), until all of them are there and Start() is called, with the first task spawned.
 //   2. From then on a worker runs until it calls the kernel. There, as the seed says, another may run; a worker that
 //      waits runs again when its ring has something for it, or its deadline has come.
-//   3. If every worker waits, the clock jumps to the next thing that is to happen. If nothing is, nothing will ever: the
+//   3. If every worker waits, the clock jumps to the next thing that is to happen. If nothing is, nothing will ever:
+//   the
 //      run has failed, a wake-up is lost.
 //   4. Finish(), called by the first task as its last act, ends the turns and the faults. From then on the threads run
 //      freely, to be shut down.
@@ -48,8 +49,8 @@ struct KernelOptions {
   std::set<uint64_t> left_out;        // injections that do not happen, by number
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection
   int descriptors_max = 1024;
-  uint64_t calls_max = 20'000'000;    // of the kernel: after so many a run counts as endless
-  size_t log_lines = 200;             // kept, to be printed on failure
+  uint64_t calls_max = 20'000'000;  // of the kernel: after so many a run counts as endless
+  size_t log_lines = 200;           // kept, to be printed on failure
 };
 
 // Numbers of simulated descriptors begin here, so that none is taken for a real one.
@@ -71,7 +72,8 @@ class Kernel final : public kevent::Kernel {
   int open_descriptors() const { return static_cast<int>(descriptors_.size()); }
   const KernelOptions& options() const { return options_; }
 
-  // --- kevent::Kernel ---------------------------------------------------------------------------------------------------
+  // --- kevent::Kernel
+  // ---------------------------------------------------------------------------------------------------
 
   absl::Status Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) override;
   void Teardown(io_uring* ring) override;

@@ -14,7 +14,8 @@ constexpr int64_t kRetransmitNs = 200'000'000;
 
 }  // namespace
 
-// --- Addresses ---------------------------------------------------------------------------------------------------------
+// --- Addresses
+// ---------------------------------------------------------------------------------------------------------
 
 Address::Address(const sockaddr* address, socklen_t size)
     : bytes_(reinterpret_cast<const char*>(address), address == nullptr ? 0 : size) {}
@@ -59,7 +60,8 @@ std::string Address::ToString() const {
   return "unix:" + path.substr(0, path.find('\0'));
 }
 
-// --- The network -------------------------------------------------------------------------------------------------------
+// --- The network
+// -------------------------------------------------------------------------------------------------------
 
 void Network::SetLink(const std::string& a, const std::string& b, const Link& link) {
   const bool opened = LinkBetween(a, b).cut && !link.cut;
@@ -119,7 +121,8 @@ uint16_t Network::FreePort(const Address& address) {
   return 0;
 }
 
-// --- Making connections ------------------------------------------------------------------------------------------------
+// --- Making connections
+// ------------------------------------------------------------------------------------------------
 
 int Socket::Bind(const Address& address) {
   if (address.family() != family_) return family_ == AF_UNIX ? -EINVAL : -EAFNOSUPPORT;
@@ -258,7 +261,8 @@ std::shared_ptr<Socket> Socket::Accept() {
   return first;
 }
 
-// --- Data --------------------------------------------------------------------------------------------------------------
+// --- Data
+// --------------------------------------------------------------------------------------------------------------
 
 bool Socket::has_more() const {
   if (in_ == nullptr) return false;
@@ -378,7 +382,8 @@ void Socket::Break(int error) {
   Reset(error);
 }
 
-// --- Ends --------------------------------------------------------------------------------------------------------------
+// --- Ends
+// --------------------------------------------------------------------------------------------------------------
 
 int Socket::Shutdown(int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;

@@ -1,4 +1,5 @@
-// world.h: what a simulation shares: the virtual clock, what is to happen when, the seed's decisions, the faults, the log.
+// world.h: what a simulation shares: the virtual clock, what is to happen when, the seed's decisions, the faults, the
+// log.
 //
 // Time stands still while a thread of the simulated program runs, moves on a little with each call of the kernel, and
 // jumps to the next thing that is to happen when every thread waits. One thread at a time (kernel.h).
@@ -25,7 +26,9 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 class World {
  public:
   World(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out, size_t log_lines)
-      : random(seed, /*stream=*/1), network(seed, /*stream=*/2), faults(seed, rules, std::move(left_out)),
+      : random(seed, /*stream=*/1),
+        network(seed, /*stream=*/2),
+        faults(seed, rules, std::move(left_out)),
         log(log_lines) {}
 
   int64_t now() const { return now_; }

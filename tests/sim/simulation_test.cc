@@ -58,7 +58,8 @@ TEST(Simulation, HandsOnWhatTheFirstTaskReturns) {
   EXPECT_EQ(simulation.Run(Answer()), 42);
 }
 
-// --- Connections -------------------------------------------------------------------------------------------------------
+// --- Connections
+// -------------------------------------------------------------------------------------------------------
 
 Task<> Echo(net::Stream stream) {
   std::array<std::byte, 300> buffer;
@@ -181,7 +182,8 @@ TEST(Simulation, AStormEndsInAnswersOrErrors) {
   EXPECT_GT(failed, 0);
 }
 
-// --- The same seed -----------------------------------------------------------------------------------------------------
+// --- The same seed
+// -----------------------------------------------------------------------------------------------------
 
 TEST(Simulation, TheSameSeedIsTheSameRun) {
   std::set<uint64_t> digests;
@@ -213,10 +215,12 @@ TEST(Simulation, AFaultCanBeLeftOut) {
   for (const Injection& injection : whole.report().injected) options.left_out.insert(injection.number);
   Simulation without(options);
   static_cast<void>(without.Run(EchoScenario(without.random(), 5)));
-  for (const Injection& injection : without.report().injected) EXPECT_FALSE(options.left_out.contains(injection.number));
+  for (const Injection& injection : without.report().injected)
+    EXPECT_FALSE(options.left_out.contains(injection.number));
 }
 
-// --- Runs that cannot end ----------------------------------------------------------------------------------------------
+// --- Runs that cannot end
+// ----------------------------------------------------------------------------------------------
 
 Task<> WaitForNothing() {
   Event event;
