@@ -3,42 +3,20 @@
 
 #include "sim/simulation.h"
 
-#include <netinet/in.h>
-
-#include <array>
-#include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "net/address.h"
-#include "net/listener.h"
-#include "net/stream.h"
 #include "runtime/sleep.h"
-#include "runtime/spawn.h"
 #include "runtime/sync/event.h"
 #include "runtime/task.h"
-#include "runtime/task_group.h"
-#include "runtime/timeout.h"
+#include "tests/sim/echo_scenario.h"
 
 namespace evring::sim {
 namespace {
-
-SimulationOptions Seeded(uint64_t seed, const FaultRules& faults = FaultRules::None(), int workers = 1) {
-  SimulationOptions options;
-  options.seed = seed;
-  options.faults = faults;
-  options.workers = workers;
-  return options;
-}
 
 Task<> SleepOnce(absl::Duration d) { EXPECT_TRUE((co_await Sleep(d)).ok()); }
 
@@ -59,91 +37,6 @@ TEST(Simulation, HandsOnWhatTheFirstTaskReturns) {
 }
 
 // --- Connections
-// -------------------------------------------------------------------------------------------------------
-
-Task<> Echo(net::Stream stream) {
-  std::array<std::byte, 300> buffer;
-  for (;;) {
-    const absl::StatusOr<size_t> n = co_await stream.Read(buffer);
-    if (!n.ok() || *n == 0) co_return;
-    const absl::Status status = co_await stream.Write(std::span(buffer).first(*n));
-    if (!status.ok()) co_return;
-  }
-}
-
-// Echoes until the listener is shut down. Errors of accept that pass are slept over.
-Task<absl::Status> Serve(net::Listener* listener) {
-  TaskGroup connections(TaskGroup::OnError::kGoOn);
-  for (;;) {
-    absl::StatusOr<net::Stream> stream = co_await listener->Accept();
-    if (stream.ok()) {
-      co_await connections.Spawn(Echo(*std::move(stream)));
-      continue;
-    }
-    if (absl::IsInvalidArgument(stream.status()) || absl::IsCancelled(stream.status())) break;
-    static_cast<void>(co_await Sleep(absl::Milliseconds(1)));
-  }
-  static_cast<void>(co_await connections.Join());
-  co_return absl::OkStatus();
-}
-
-struct Tally {
-  int whole = 0;
-  int failed = 0;
-};
-
-// Sends `size` bytes and expects them back: all of them, or an error.
-Task<> Client(net::SocketAddress address, size_t size, uint64_t seed, Tally* tally) {
-  absl::StatusOr<net::Stream> stream = co_await net::Stream::Connect(address);
-  if (!stream.ok()) {
-    ++tally->failed;
-    co_return;
-  }
-  std::vector<std::byte> sent(size);
-  Random random(seed);
-  for (std::byte& b : sent) b = static_cast<std::byte>(random.Next());
-  absl::Status status = co_await stream->Write(sent);
-  if (status.ok()) status = stream->Shutdown(net::Stream::Direction::kSend);
-  std::vector<std::byte> received;
-  std::array<std::byte, 500> buffer;
-  while (status.ok()) {
-    const absl::StatusOr<size_t> n = co_await stream->Read(buffer);
-    if (!n.ok()) status = n.status();
-    if (!n.ok() || *n == 0) break;
-    received.insert(received.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(*n));
-  }
-  if (status.ok() && received.size() == size) {
-    EXPECT_EQ(received, sent);
-    ++tally->whole;
-  } else {
-    // Cut short, but never altered.
-    EXPECT_LE(received.size(), size);
-    EXPECT_TRUE(std::equal(received.begin(), received.end(), sent.begin()));
-    ++tally->failed;
-  }
-}
-
-Task<Tally> EchoScenario(Random* random, int clients) {
-  Tally tally;
-  absl::StatusOr<net::Listener> listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
-  EXPECT_TRUE(listener.ok()) << listener.status();
-  if (!listener.ok()) co_return tally;
-  JoinHandle<absl::Status> server = co_await Spawn(Serve(&*listener));
-  const absl::StatusOr<net::SocketAddress> address = listener->socket().LocalAddress();
-  {
-    TaskGroup group(TaskGroup::OnError::kGoOn);
-    for (int i = 0; i < clients; ++i) {
-      co_await group.Spawn(Client(*address, static_cast<size_t>(random->Between(1, 2000)), random->Next(), &tally));
-      if (random->OneIn(3)) static_cast<void>(co_await Sleep(absl::Microseconds(random->Between(0, 2000))));
-    }
-    const absl::Status joined = co_await group.Join();
-    EXPECT_TRUE(joined.ok()) << joined;
-  }
-  listener->Shutdown();
-  const absl::Status served = co_await std::move(server);
-  EXPECT_TRUE(served.ok()) << served;
-  co_return tally;
-}
 
 TEST(Simulation, EveryClientGetsItsBytesBack) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
