@@ -1,0 +1,164 @@
+#include "sim/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace evring::sim {
+namespace {
+
+bool IsPath(const std::string& path) { return path.size() > 1 && path.front() == '/' && path.back() != '/'; }
+
+}  // namespace
+
+uint64_t FileSystem::used() const {
+  uint64_t sum = 0;
+  for (const auto& [path, file] : seen_) sum += file->size();
+  return sum;
+}
+
+void FileSystem::Record(std::vector<Entry> change) {
+  for (const Entry& entry : change) {
+    if (entry.file == nullptr) {
+      seen_.erase(entry.path);
+    } else {
+      seen_[entry.path] = entry.file;
+    }
+  }
+  journal_.push_back(std::move(change));
+}
+
+void FileSystem::Commit(uint64_t entries) {
+  for (uint64_t i = 0; i < entries; ++i) {
+    for (const Entry& entry : journal_[i]) {
+      if (entry.file == nullptr) {
+        synced_.erase(entry.path);
+      } else {
+        synced_[entry.path] = entry.file;
+        if (entry.file->created_journal_ == journal_begin_ + i) entry.file->created_journal_.reset();
+      }
+    }
+  }
+  journal_.erase(journal_.begin(), journal_.begin() + static_cast<std::ptrdiff_t>(entries));
+  journal_begin_ += entries;
+}
+
+int FileSystem::Open(const std::string& path, int flags, Handle* file) {
+  if (!IsPath(path)) return path.empty() ? -ENOENT : -EINVAL;
+  const auto found = seen_.find(path);
+  if (found == seen_.end()) {
+    if ((flags & O_CREAT) == 0) return -ENOENT;
+    auto made = std::make_shared<File>();
+    made->created_journal_ = journal_begin_ + journal_.size();
+    Record({Entry{path, made}});
+    *file = std::move(made);
+    return 0;
+  }
+  if ((flags & O_CREAT) != 0 && (flags & O_EXCL) != 0) return -EEXIST;
+  *file = found->second;
+  if ((flags & O_TRUNC) != 0) return Truncate(*file, 0);
+  return 0;
+}
+
+int FileSystem::Read(const Handle& file, uint64_t offset, std::span<std::byte> out) const {
+  if (offset >= file->size()) return 0;
+  const size_t n = std::min<uint64_t>(out.size(), file->size() - offset);
+  std::copy_n(file->seen_.begin() + static_cast<std::ptrdiff_t>(offset), n, out.begin());
+  return static_cast<int>(n);
+}
+
+int FileSystem::Write(const Handle& file, uint64_t offset, std::span<const std::byte> data) {
+  if (offset > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()) - data.size()) return -EFBIG;
+  if (data.empty()) return 0;
+  const uint64_t end = offset + data.size();
+  if (end > file->size()) {
+    if (used() + (end - file->size()) > size_max_) return -ENOSPC;
+    file->seen_.resize(end);
+  }
+  std::copy(data.begin(), data.end(), file->seen_.begin() + static_cast<std::ptrdiff_t>(offset));
+  for (uint64_t page = offset / kPage; page * kPage < end; ++page) file->dirty_.insert(page);
+  return static_cast<int>(data.size());
+}
+
+int FileSystem::Truncate(const Handle& file, uint64_t size) {
+  if (size > file->size() && used() + (size - file->size()) > size_max_) return -ENOSPC;
+  const uint64_t smaller = std::min<uint64_t>(size, file->size());
+  file->seen_.resize(size);
+  for (uint64_t page = smaller / kPage; page * kPage < std::max<uint64_t>(size, file->synced_.size()); ++page) {
+    file->dirty_.insert(page);
+  }
+  return 0;
+}
+
+int FileSystem::Sync(const Handle& file) {
+  file->synced_ = file->seen_;
+  file->dirty_.clear();
+  // The name that the file was made under goes along, with what the journal holds before it.
+  if (file->created_journal_.has_value()) Commit(*file->created_journal_ + 1 - journal_begin_);
+  return 0;
+}
+
+int FileSystem::SyncDirectory() {
+  Commit(journal_.size());
+  return 0;
+}
+
+int FileSystem::Rename(const std::string& from, const std::string& to) {
+  if (!IsPath(from) || !IsPath(to)) return -EINVAL;
+  const auto found = seen_.find(from);
+  if (found == seen_.end()) return -ENOENT;
+  if (from == to) return 0;
+  const Handle file = found->second;
+  Record({Entry{to, file}, Entry{from, nullptr}});
+  return 0;
+}
+
+int FileSystem::Unlink(const std::string& path) {
+  if (!IsPath(path)) return -EINVAL;
+  if (!seen_.contains(path)) return -ENOENT;
+  Record({Entry{path, nullptr}});
+  return 0;
+}
+
+std::vector<std::string> FileSystem::List(const std::string& directory) const {
+  const std::string prefix = directory.empty() || directory.back() == '/' ? directory : directory + "/";
+  std::set<std::string> names;
+  for (auto at = seen_.lower_bound(prefix); at != seen_.end() && at->first.starts_with(prefix); ++at) {
+    const std::string rest = at->first.substr(prefix.size());
+    names.insert(rest.substr(0, rest.find('/')));
+  }
+  return {names.begin(), names.end()};
+}
+
+void FileSystem::Crash(Random* random) {
+  Commit(random->Below(journal_.size() + 1));
+  journal_.clear();
+  std::map<const File*, Handle> after;
+  for (auto& [path, file] : synced_) {
+    Handle& survivor = after[file.get()];
+    if (survivor == nullptr) {
+      survivor = std::make_shared<File>();
+      std::vector<std::byte> data = file->synced_;
+      // The new size may have reached the disk before the new data.
+      if (!file->dirty_.empty() && random->OneIn(2)) data.resize(file->seen_.size());
+      for (const uint64_t page : file->dirty_) {
+        // Old, new, or new up to some sector.
+        const uint64_t begin = page * kPage;
+        uint64_t end = begin + kPage;
+        const uint64_t fate = random->Below(3);
+        if (fate == 0) continue;
+        if (fate == 1) end = begin + kSector * (1 + random->Below(kPage / kSector - 1));
+        end = std::min<uint64_t>({end, data.size(), file->seen_.size()});
+        for (uint64_t i = begin; i < end; ++i) data[i] = file->seen_[i];
+      }
+      survivor->seen_ = data;
+      survivor->synced_ = std::move(data);
+    }
+    file = survivor;
+  }
+  seen_ = synced_;
+}
+
+}  // namespace evring::sim

@@ -1,0 +1,99 @@
+// files.h: a simulated file system with a page cache, which a crash loses: what was not synced may be gone, in part.
+//
+// There are two pictures of everything: what programs see, and what is on the disk.
+//
+//   data        A write changes the picture that programs see. It reaches the disk by Sync() of the file, or, at a
+//   crash,
+//               page by page as the seed decides: each dirty page is old, new, or torn at a sector of 512 bytes. Bytes
+//               of a file beyond what was synced may be there as zeros.
+//   names       Creating, renaming and removing are entries of a journal, which reaches the disk by SyncDirectory(), or
+//   by
+//               Sync() of a file that was created (with all that comes before it), or at a crash as far as the seed
+//               decides: always a beginning of the journal, as with a journalling file system.
+//
+// So a program that writes a new file, renames it over the old one and does not sync the file in between can find the
+// name on the new file and the new file empty: what the real systems do. Source: fsync(2), rename(2), and ext4's
+// data=ordered without its repairs for programs that forget (auto_da_alloc).
+//
+// Paths are absolute; a directory is any prefix that ends before a slash: it need not be made. For one thread at a
+// time.
+
+#ifndef EVRING_SIM_FILES_H_
+#define EVRING_SIM_FILES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sim/random.h"
+
+namespace evring::sim {
+
+class FileSystem {
+ public:
+  static constexpr size_t kPage = 4096;
+  static constexpr size_t kSector = 512;
+
+  // A file, whatever its names are; it lives while it has a name or is open.
+  class File {
+   public:
+    uint64_t size() const { return seen_.size(); }
+
+   private:
+    friend class FileSystem;
+    std::vector<std::byte> seen_;
+    std::vector<std::byte> synced_;
+    std::set<uint64_t> dirty_;                 // pages
+    std::optional<uint64_t> created_journal_;  // the entry that made it, until it is on the disk
+  };
+  using Handle = std::shared_ptr<File>;
+
+  // `size_max`: of all files together, before ENOSPC.
+  explicit FileSystem(uint64_t size_max) : size_max_(size_max) {}
+
+  // Each answers as the system call does, a negative errno for an error. Of `flags`: O_CREAT, O_EXCL, O_TRUNC.
+  int Open(const std::string& path, int flags, Handle* file);
+  int Read(const Handle& file, uint64_t offset, std::span<std::byte> out) const;
+  int Write(const Handle& file, uint64_t offset, std::span<const std::byte> data);
+  int Truncate(const Handle& file, uint64_t size);
+  // fsync(2), and fdatasync(2).
+  int Sync(const Handle& file);
+  // fsync(2) of a directory: all names.
+  int SyncDirectory();
+  int Rename(const std::string& from, const std::string& to);
+  int Unlink(const std::string& path);
+
+  // The names in a directory, sorted.
+  std::vector<std::string> List(const std::string& directory) const;
+
+  // The machine loses power: what is seen from here on is what is on the disk. Open handles see nothing of it any more.
+  void Crash(Random* random);
+
+ private:
+  // One change of names.
+  struct Entry {
+    std::string path;
+    Handle file;  // nullptr: the name is gone
+  };
+
+  void Record(std::vector<Entry> change);
+  void Commit(uint64_t entries);
+  uint64_t used() const;
+
+  const uint64_t size_max_;
+  std::map<std::string, Handle> seen_;
+  std::map<std::string, Handle> synced_;
+  // Changes that are not on the disk yet, each whole or not at all; the first has number journal_begin_.
+  std::vector<std::vector<Entry>> journal_;
+  uint64_t journal_begin_ = 0;
+};
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_FILES_H_
