@@ -19,6 +19,8 @@ int Descriptors::SocketPair(int family, int type, int protocol, int fds[2]) {
 
 int Descriptors::Close(int fd) { return Answer(close(fd)); }
 
+int Descriptors::Remove(const char* path) { return Answer(unlink(path)); }
+
 int Descriptors::Bind(int fd, const sockaddr* address, socklen_t size) { return Answer(bind(fd, address, size)); }
 
 int Descriptors::Listen(int fd, int backlog) { return Answer(listen(fd, backlog)); }

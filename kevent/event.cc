@@ -26,6 +26,14 @@ const char* EventTypeName(EventType type) {
       return "read";
     case EventType::kFileWrite:
       return "write";
+    case EventType::kOpen:
+      return "open";
+    case EventType::kSync:
+      return "sync";
+    case EventType::kRename:
+      return "rename";
+    case EventType::kUnlink:
+      return "unlink";
   }
   return "unknown";
 }

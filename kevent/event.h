@@ -25,6 +25,10 @@ enum class EventType : int32_t {
   kTimeout = 8,
   kFileRead = 9,
   kFileWrite = 10,
+  kOpen = 11,
+  kSync = 12,
+  kRename = 13,
+  kUnlink = 14,
 };
 
 // "accept", "receive", …; used in error messages.

@@ -19,25 +19,27 @@ uint64_t FileSystem::used() const {
   return sum;
 }
 
-void FileSystem::Record(std::vector<Entry> change) {
+void FileSystem::Apply(const std::vector<Entry>& change, std::map<std::string, Handle>* names) {
   for (const Entry& entry : change) {
     if (entry.file == nullptr) {
-      seen_.erase(entry.path);
+      names->erase(entry.path);
     } else {
-      seen_[entry.path] = entry.file;
+      (*names)[entry.path] = entry.file;
     }
   }
+}
+
+void FileSystem::Record(std::vector<Entry> change) {
+  Apply(change, &seen_);
   journal_.push_back(std::move(change));
 }
 
 void FileSystem::Commit(uint64_t entries) {
   for (uint64_t i = 0; i < entries; ++i) {
+    Apply(journal_[i], &synced_);
     for (const Entry& entry : journal_[i]) {
-      if (entry.file == nullptr) {
-        synced_.erase(entry.path);
-      } else {
-        synced_[entry.path] = entry.file;
-        if (entry.file->created_journal_ == journal_begin_ + i) entry.file->created_journal_.reset();
+      if (entry.file != nullptr && entry.file->created_journal_ == journal_begin_ + i) {
+        entry.file->created_journal_.reset();
       }
     }
   }
@@ -132,33 +134,41 @@ std::vector<std::string> FileSystem::List(const std::string& directory) const {
   return {names.begin(), names.end()};
 }
 
-void FileSystem::Crash(Random* random) {
-  Commit(random->Below(journal_.size() + 1));
-  journal_.clear();
-  std::map<const File*, Handle> after;
-  for (auto& [path, file] : synced_) {
-    Handle& survivor = after[file.get()];
+std::unique_ptr<FileSystem> FileSystem::AfterCrash(Random* random) const {
+  std::map<std::string, Handle> names = synced_;
+  const uint64_t committed = random->Below(journal_.size() + 1);
+  for (uint64_t i = 0; i < committed; ++i) Apply(journal_[i], &names);
+
+  auto after = std::make_unique<FileSystem>(size_max_);
+  std::map<const File*, Handle> survivors;
+  for (const auto& [path, file] : names) {
+    Handle& survivor = survivors[file.get()];
     if (survivor == nullptr) {
       survivor = std::make_shared<File>();
-      std::vector<std::byte> data = file->synced_;
-      // The new size may have reached the disk before the new data.
-      if (!file->dirty_.empty() && random->OneIn(2)) data.resize(file->seen_.size());
-      for (const uint64_t page : file->dirty_) {
-        // Old, new, or new up to some sector.
-        const uint64_t begin = page * kPage;
-        uint64_t end = begin + kPage;
-        const uint64_t fate = random->Below(3);
-        if (fate == 0) continue;
-        if (fate == 1) end = begin + kSector * (1 + random->Below(kPage / kSector - 1));
-        end = std::min<uint64_t>({end, data.size(), file->seen_.size()});
-        for (uint64_t i = begin; i < end; ++i) data[i] = file->seen_[i];
-      }
-      survivor->seen_ = data;
-      survivor->synced_ = std::move(data);
+      survivor->seen_ = DataAfterCrash(*file, random);
+      survivor->synced_ = survivor->seen_;
     }
-    file = survivor;
+    after->seen_[path] = survivor;
   }
-  seen_ = synced_;
+  after->synced_ = after->seen_;
+  return after;
+}
+
+std::vector<std::byte> FileSystem::DataAfterCrash(const File& file, Random* random) {
+  std::vector<std::byte> data = file.synced_;
+  // The new size may have reached the disk before the new data.
+  if (!file.dirty_.empty() && random->OneIn(2)) data.resize(file.seen_.size());
+  for (const uint64_t page : file.dirty_) {
+    // Old, new, or new up to some sector.
+    const uint64_t fate = random->Below(3);
+    if (fate == 0) continue;
+    const uint64_t begin = page * kPage;
+    uint64_t end = begin + kPage;
+    if (fate == 1) end = begin + kSector * (1 + random->Below(kPage / kSector - 1));
+    end = std::min<uint64_t>({end, data.size(), file.seen_.size()});
+    for (uint64_t i = begin; i < end; ++i) data[i] = file.seen_[i];
+  }
+  return data;
 }
 
 }  // namespace evring::sim

@@ -72,8 +72,8 @@ class FileSystem {
   // The names in a directory, sorted.
   std::vector<std::string> List(const std::string& directory) const;
 
-  // The machine loses power: what is seen from here on is what is on the disk. Open handles see nothing of it any more.
-  void Crash(Random* random);
+  // What a loss of power at this moment may leave on the disk.
+  std::unique_ptr<FileSystem> AfterCrash(Random* random) const;
 
  private:
   // One change of names.
@@ -82,6 +82,8 @@ class FileSystem {
     Handle file;  // nullptr: the name is gone
   };
 
+  static void Apply(const std::vector<Entry>& change, std::map<std::string, Handle>* names);
+  static std::vector<std::byte> DataAfterCrash(const File& file, Random* random);
   void Record(std::vector<Entry> change);
   void Commit(uint64_t entries);
   uint64_t used() const;

@@ -56,7 +56,8 @@ TEST(EventType, NumbersAreFixedAndNamesDistinct) {
       {EventType::kNone, 0, "none"},     {EventType::kMessage, 1, "message"},  {EventType::kNop, 2, "nop"},
       {EventType::kAccept, 3, "accept"}, {EventType::kConnect, 4, "connect"},  {EventType::kReceive, 5, "receive"},
       {EventType::kSend, 6, "send"},     {EventType::kPoll, 7, "poll"},        {EventType::kTimeout, 8, "timeout"},
-      {EventType::kFileRead, 9, "read"}, {EventType::kFileWrite, 10, "write"},
+      {EventType::kFileRead, 9, "read"}, {EventType::kFileWrite, 10, "write"}, {EventType::kOpen, 11, "open"},
+      {EventType::kSync, 12, "sync"},    {EventType::kRename, 13, "rename"},   {EventType::kUnlink, 14, "unlink"},
   };
   std::set<std::string> names;
   for (const auto& [type, number, name] : types) {
@@ -64,7 +65,7 @@ TEST(EventType, NumbersAreFixedAndNamesDistinct) {
     EXPECT_STREQ(EventTypeName(type), name);
     EXPECT_TRUE(names.insert(EventTypeName(type)).second) << name;
   }
-  EXPECT_STREQ(EventTypeName(static_cast<EventType>(11)), "unknown");
+  EXPECT_STREQ(EventTypeName(static_cast<EventType>(15)), "unknown");
 }
 
 }  // namespace

@@ -101,8 +101,7 @@ TEST(FileSystem, ASyncedFileSurvivesEveryCrash) {
     Put(&files, "/a", text, /*sync=*/true);
     Put(&files, "/b", "not synced", /*sync=*/false);
     Random random(seed);
-    files.Crash(&random);
-    EXPECT_EQ(Get(&files, "/a"), text);
+    EXPECT_EQ(Get(files.AfterCrash(&random).get(), "/a"), text);
   }
 }
 
@@ -115,8 +114,7 @@ TEST(FileSystem, WhatWasNotSyncedMayBeOldNewOrTorn) {
     ASSERT_EQ(files.Open("/a", 0, &file), 0);
     ASSERT_EQ(files.Write(file, 0, Bytes(std::string(3 * FileSystem::kPage, 'n'))), 3 * 4096);
     Random random(seed);
-    files.Crash(&random);
-    const std::string after = Get(&files, "/a");
+    const std::string after = Get(files.AfterCrash(&random).get(), "/a");
     ASSERT_EQ(after.size(), 3 * FileSystem::kPage);
     for (size_t sector = 0; sector < after.size(); sector += FileSystem::kSector) {
       const char first = after[sector];
@@ -138,9 +136,8 @@ TEST(FileSystem, NamesReachTheDiskInOrder) {
     ASSERT_EQ(files.Rename("/a", "/b"), 0);
     ASSERT_EQ(files.Rename("/b", "/c"), 0);
     Random random(seed);
-    files.Crash(&random);
     std::string names;
-    for (const std::string& name : files.List("/")) names += name;
+    for (const std::string& name : files.AfterCrash(&random)->List("/")) names += name;
     states.insert(names);
   }
   EXPECT_EQ(states, (std::set<std::string>{"a", "b", "c"}));
@@ -159,8 +156,7 @@ int Losses(bool sync_file, bool sync_directory) {
       EXPECT_EQ(files.SyncDirectory(), 0);
     }
     Random random(seed);
-    files.Crash(&random);
-    const std::string after = Get(&files, "/config");
+    const std::string after = Get(files.AfterCrash(&random).get(), "/config");
     if (sync_directory ? after != "new" : after != "old" && after != "new") ++losses;
   }
   return losses;

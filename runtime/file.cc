@@ -1,0 +1,184 @@
+#include "runtime/file.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "kevent/check.h"
+#include "kevent/errors.h"
+#include "kevent/kernel.h"
+#include "runtime/file_io.h"
+#include "runtime/io.h"
+
+namespace evring {
+namespace {
+
+class OpenOperation final : public IoOperation<OpenOperation> {
+ public:
+  OpenOperation(const char* path, int flags, mode_t mode)
+      : IoOperation(kevent::EventType::kOpen, -1), path_(path), flags_(flags), mode_(mode) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) { io_uring_prep_openat(sqe, AT_FDCWD, path_, flags_ | O_CLOEXEC, mode_); }
+  absl::StatusOr<File> Result(int32_t result, uint32_t) {
+    if (result < 0) return kevent::ErrnoToStatus(result, absl::StrCat("open ", path_));
+    return File(result);
+  }
+
+  const char* const path_;
+  const int flags_;
+  const mode_t mode_;
+};
+
+class WriteOperation final : public IoOperation<WriteOperation> {
+ public:
+  WriteOperation(int fd, std::span<const std::byte> data, uint64_t offset)
+      : IoOperation(kevent::EventType::kFileWrite, fd), data_(data), offset_(offset) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) {
+    io_uring_prep_write(sqe, fd(), data_.data(), static_cast<unsigned>(std::min<size_t>(data_.size(), INT32_MAX)),
+                        offset_);
+  }
+  absl::StatusOr<size_t> Result(int32_t result, uint32_t) {
+    if (result < 0) return kevent::ErrnoToStatus(result, "write", fd());
+    return static_cast<size_t>(result);
+  }
+
+  const std::span<const std::byte> data_;
+  const uint64_t offset_;
+};
+
+class SyncOperation final : public IoOperation<SyncOperation> {
+ public:
+  SyncOperation(int fd, File::Sync what) : IoOperation(kevent::EventType::kSync, fd), what_(what) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) {
+    io_uring_prep_fsync(sqe, fd(), what_ == File::Sync::kData ? IORING_FSYNC_DATASYNC : 0);
+  }
+  absl::Status Result(int32_t result, uint32_t) { return kevent::ErrnoToStatus(result, "fsync", fd()); }
+
+  const File::Sync what_;
+};
+
+class RenameOperation final : public IoOperation<RenameOperation> {
+ public:
+  RenameOperation(const char* from, const char* to)
+      : IoOperation(kevent::EventType::kRename, -1), from_(from), to_(to) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) { io_uring_prep_renameat(sqe, AT_FDCWD, from_, AT_FDCWD, to_, 0); }
+  absl::Status Result(int32_t result, uint32_t) {
+    if (result == 0) return absl::OkStatus();
+    return kevent::ErrnoToStatus(result, absl::StrCat("rename ", from_, " to ", to_));
+  }
+
+  const char* const from_;
+  const char* const to_;
+};
+
+class UnlinkOperation final : public IoOperation<UnlinkOperation> {
+ public:
+  explicit UnlinkOperation(const char* path) : IoOperation(kevent::EventType::kUnlink, -1), path_(path) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) { io_uring_prep_unlinkat(sqe, AT_FDCWD, path_, 0); }
+  absl::Status Result(int32_t result, uint32_t) {
+    if (result == 0) return absl::OkStatus();
+    return kevent::ErrnoToStatus(result, absl::StrCat("unlink ", path_));
+  }
+
+  const char* const path_;
+};
+
+// A path with a NUL in it would name another file.
+absl::Status CheckPath(const std::string& path) {
+  if (path.find('\0') == std::string::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError("a path has a NUL in it");
+}
+
+}  // namespace
+
+Task<absl::StatusOr<File>> File::Open(std::string path, int flags, mode_t mode) {
+  if (absl::Status status = CheckPath(path); !status.ok()) co_return status;
+  co_return co_await OpenOperation(path.c_str(), flags, mode);
+}
+
+void File::Close() {
+  if (fd_ < 0) return;
+  EVRING_CHECK(kevent::Kernel::Current()->Close(std::exchange(fd_, -1)) != -EBADF, "a file closes its own descriptor");
+}
+
+Task<absl::StatusOr<size_t>> File::ReadAt(std::span<std::byte> buffer, uint64_t offset) const {
+  co_return co_await evring::ReadAt(fd_, buffer, offset);
+}
+
+Task<absl::Status> File::WriteAt(std::span<const std::byte> data, uint64_t offset) const {
+  while (!data.empty()) {
+    const absl::StatusOr<size_t> n = co_await WriteOperation(fd_, data, offset);
+    if (!n.ok()) co_return n.status();
+    if (*n == 0) co_return kevent::ErrnoToStatus(EIO, "write: nothing was taken", fd_);
+    data = data.subspan(*n);
+    offset += *n;
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> File::SyncToDisk(Sync what) const { co_return co_await SyncOperation(fd_, what); }
+
+Task<absl::Status> Rename(std::string from, std::string to) {
+  absl::Status status = CheckPath(from);
+  status.Update(CheckPath(to));
+  if (status.ok()) status = co_await RenameOperation(from.c_str(), to.c_str());
+  co_return status;
+}
+
+Task<absl::Status> Unlink(std::string path) {
+  absl::Status status = CheckPath(path);
+  if (status.ok()) status = co_await UnlinkOperation(path.c_str());
+  co_return status;
+}
+
+namespace {
+
+Task<absl::Status> WriteNew(std::string path, std::span<const std::byte> data, mode_t mode) {
+  absl::StatusOr<File> file = co_await File::Open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+  if (!file.ok()) co_return file.status();
+  const absl::Status written = co_await file->WriteAt(data, 0);
+  if (!written.ok()) co_return written;
+  // Before the rename: else a crash may leave the new name on a file without its data.
+  co_return co_await file->SyncToDisk();
+}
+
+Task<absl::Status> SyncDirectoryOf(std::string path) {
+  const size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  absl::StatusOr<File> opened = co_await File::Open(directory, O_RDONLY | O_DIRECTORY);
+  if (!opened.ok()) co_return opened.status();
+  co_return co_await opened->SyncToDisk();
+}
+
+}  // namespace
+
+Task<absl::Status> ReplaceFile(std::string path, std::span<const std::byte> data, mode_t mode) {
+  const std::string fresh = path + ".new";
+  absl::Status status = co_await WriteNew(fresh, data, mode);
+  if (status.ok()) status = co_await Rename(fresh, path);
+  if (!status.ok()) {
+    // Not by a request: after a stop none is made.
+    static_cast<void>(kevent::Kernel::Current()->Remove(fresh.c_str()));
+    co_return status;
+  }
+  co_return co_await SyncDirectoryOf(path);
+}
+
+}  // namespace evring

@@ -1,0 +1,80 @@
+// file.h: files: opening, reading and writing at a place, syncing; names; and replacing a file so that a crash leaves
+// the old content or the new.
+//
+// Await on a worker. What is lent (memory, paths) is borrowed until the await has ended. What the page cache can answer
+// is done in the enter that submits it, the rest waits in the kernel's own threads, so no worker blocks on a disk. A
+// stop cancels what has not begun: kCancelled; what succeeds in spite of it is a success. Errors carry their errno
+// (kevent/errors.h): kNotFound (ENOENT), kAlreadyExists (EEXIST), kPermissionDenied (EACCES, EPERM), kResourceExhausted
+// (ENOSPC, EDQUOT, EMFILE), …; EIO from Sync() means that what was written may be lost: write all of it again.
+
+#ifndef EVRING_RUNTIME_FILE_H_
+#define EVRING_RUNTIME_FILE_H_
+
+#include <fcntl.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "runtime/task.h"
+
+namespace evring {
+
+// Owns the descriptor of a regular file, or of a directory. Movable. Operations of several tasks at once are fine; the
+// file outlives them.
+class File {
+ public:
+  File() = default;
+  explicit File(int fd) : fd_(fd) {}
+  File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  File& operator=(File&& other) noexcept {
+    if (this != &other) {
+      Close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  ~File() { Close(); }
+
+  // As open(2); O_CLOEXEC is always added.
+  static Task<absl::StatusOr<File>> Open(std::string path, int flags, mode_t mode = 0644);
+
+  int fd() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  // Without a sync: an error of what was written before shows only in Sync().
+  void Close();
+
+  // Some bytes from `offset` on, at most buffer.size(); 0 at the end of the file.
+  Task<absl::StatusOr<size_t>> ReadAt(std::span<std::byte> buffer, uint64_t offset) const;
+  // All of `data`, in as many writes as the system needs. After an error some of it may have been written.
+  Task<absl::Status> WriteAt(std::span<const std::byte> data, uint64_t offset) const;
+
+  // What was written is on the disk when this ends. kAll: and all that the inode says; kData: and what is needed to
+  // find it, such as the size. For a directory: its names.
+  enum class Sync { kAll, kData };
+  Task<absl::Status> SyncToDisk(Sync what = Sync::kAll) const;
+
+ private:
+  int fd_ = -1;
+};
+
+// As rename(2): `to` is replaced at once.
+Task<absl::Status> Rename(std::string from, std::string to);
+// As unlink(2).
+Task<absl::Status> Unlink(std::string path);
+
+// Writes `data` to a new file beside `path`, syncs it, renames it to `path` and syncs the directory: a reader, and a
+// crash at any moment, finds the old content or the new, and after kOk the new. The new file has `mode`. One at a time
+// for a path: the new file is `path` with ".new" behind it, which one that was left by a crash does not hinder. After
+// an error the new file is removed, if that can be; `path` has the old content, or, if only the directory could not be
+// synced, the new.
+Task<absl::Status> ReplaceFile(std::string path, std::span<const std::byte> data, mode_t mode = 0644);
+
+}  // namespace evring
+
+#endif  // EVRING_RUNTIME_FILE_H_
