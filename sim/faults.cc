@@ -4,9 +4,9 @@ namespace evring::sim {
 
 const char* FaultName(Fault fault) {
   static constexpr std::array<const char*, kFaults> kNames = {
-      "short-receive", "short-send",  "receive-error", "send-error",     "accept-error",
-      "connect-error", "reset",       "no-buffers",    "multishot-ends", "cancel-loses",
-      "enter-refused", "interrupted", "late-wake",     "deferred",       "slow"};
+      "short-receive", "short-send", "receive-error",  "send-error",   "accept-error",  "connect-error",
+      "reset",         "no-buffers", "multishot-ends", "cancel-loses", "enter-refused", "interrupted",
+      "late-wake",     "deferred",   "slow",           "short-file",   "file-error"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -21,6 +21,7 @@ FaultRules FaultRules::Everyday() {
   rules[Fault::kLateWake].ppm = 100'000;
   rules[Fault::kDeferred].ppm = 200'000;
   rules[Fault::kSlow].ppm = 50'000;
+  rules[Fault::kShortFile].ppm = 100'000;
   return rules;
 }
 
@@ -32,6 +33,7 @@ FaultRules FaultRules::Storm() {
   rules[Fault::kConnectError].ppm = 50'000;
   rules[Fault::kReset].ppm = 4'000;
   rules[Fault::kEnterRefused].ppm = 10'000;
+  rules[Fault::kFileError].ppm = 10'000;
   return rules;
 }
 

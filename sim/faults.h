@@ -33,8 +33,10 @@ enum class Fault : uint8_t {
   kLateWake,       // a message to a ring takes its time
   kDeferred,       // a request that could complete at once does so later, behind others
   kSlow,           // the network holds data back
+  kShortFile,      // a file's read or write stops short
+  kFileError,      // EIO or ENOSPC from a file
 };
-inline constexpr size_t kFaults = 15;
+inline constexpr size_t kFaults = 17;
 const char* FaultName(Fault fault);
 
 struct FaultRule {
@@ -76,6 +78,7 @@ class Faults {
   const std::vector<Injection>& injected() const { return injected_; }
   // No more faults from here on.
   void Stop() { stopped_ = true; }
+  bool stopped() const { return stopped_; }
 
  private:
   Random random_;

@@ -23,6 +23,7 @@ namespace evring::sim {
 namespace {
 
 constexpr int kFirstRing = 900'000;
+constexpr uint64_t kDiskBytes = uint64_t{1} << 30;
 constexpr int64_t kCallNs = 1'000;  // about what a call of the kernel takes
 constexpr unsigned kTasksMax = 20;  // deferred completions that one enter brings in, as Linux does
 constexpr uint64_t kYieldOneIn = 4;
@@ -54,6 +55,16 @@ const char* OpName(uint8_t op) {
       return "connect";
     case IORING_OP_READ:
       return "read";
+    case IORING_OP_WRITE:
+      return "write";
+    case IORING_OP_OPENAT:
+      return "open";
+    case IORING_OP_FSYNC:
+      return "sync";
+    case IORING_OP_RENAMEAT:
+      return "rename";
+    case IORING_OP_UNLINKAT:
+      return "unlink";
     default:
       return "request";
   }
@@ -101,8 +112,11 @@ thread_local void* this_thread = nullptr;  // Kernel::Thread of a worker, after 
 
 Kernel::Kernel(const KernelOptions& options)
     : options_(options),
-      world_(options.seed, options.faults, options.left_out, options.log_lines),
-      network_(&world_, options.socket_buffer_bytes) {
+      world_(options.seed, options.faults, options.left_out, options.log_lines, options.journal),
+      network_(&world_, options.socket_buffer_bytes),
+      own_files_(kDiskBytes),
+      files_(options.files != nullptr ? options.files : &own_files_),
+      file_requests_(&world_, files_) {
   EVRING_CHECK(options.workers > 0, "a simulation has a worker");
   for (int i = 0; i < options.workers; ++i) {
     threads_.push_back(std::make_unique<Thread>());
@@ -129,6 +143,20 @@ void Kernel::Fail(const std::string& why) {
 void Kernel::Count() {
   if (++calls_ > options_.calls_max && phase_ == Phase::kTurns) Fail("it goes on for ever");
   world_.Pass(kCallNs);
+  if (calls_ == options_.crash_at_call) {
+    world_.Say("power is lost");
+    after_crash_ = AfterCrash();
+  }
+}
+
+std::unique_ptr<FileSystem> Kernel::AfterCrash() const {
+  Random random(options_.seed, /*stream=*/5);
+  return files_->AfterCrash(&random);
+}
+
+std::unique_ptr<FileSystem> Kernel::TakeAfterCrash() {
+  Lock lock(mutex_);
+  return after_crash_ != nullptr ? std::move(after_crash_) : AfterCrash();
 }
 
 bool Kernel::CanRun(const Thread& thread) const {
@@ -226,6 +254,7 @@ void Kernel::Yield() {
   if (self == nullptr) return;
   Lock lock(mutex_);
   Count();
+  world_.MoveTo(world_.now());
   MaybeYield(&lock, self);
 }
 
@@ -372,10 +401,12 @@ void Kernel::Issue(Ring* ring, const io_uring_sqe& sqe) {
     case IORING_OP_READ:
       break;
     default:
+      if (FileRequests::Serves(sqe)) break;
       return Post(ring, sqe.user_data, -EINVAL, 0);
   }
-  const bool simulated = sqe.fd >= kFirstDescriptor;
-  if (!simulated && sqe.opcode != IORING_OP_READ) return Post(ring, sqe.user_data, -EBADF, 0);
+  const bool file = FileRequests::Serves(sqe);
+  const bool simulated = !file && sqe.fd >= kFirstDescriptor;
+  if (!file && !simulated && sqe.opcode != IORING_OP_READ) return Post(ring, sqe.user_data, -EBADF, 0);
   auto made = std::make_unique<Request>();
   Request* request = made.get();
   request->ring = ring;
@@ -444,6 +475,9 @@ void Kernel::Try(Request* request) {
       answer = {.complete = true, .result = request->done != 0 ? static_cast<int32_t>(request->done) : -ECANCELED};
     } else {
       answer = Attempt(request);
+      // A cancel that loses, loses to this attempt and to no other: what waits on, and a multishot, it ends.
+      request->cancelled = request->cancelled_late;
+      if (!answer.complete && request->cancelled) continue;
     }
     if (!answer.complete) {
       std::vector<Request*>& waiting = ring->waiting[request->socket.get()];
@@ -465,6 +499,9 @@ void Kernel::Try(Request* request) {
 }
 
 Kernel::Answer Kernel::Attempt(Request* request) {
+  if (FileRequests::Serves(request->sqe)) {
+    return {.complete = true, .result = file_requests_.Perform(request->sqe)};
+  }
   switch (request->sqe.opcode) {
     case IORING_OP_RECV:
       return AttemptReceive(request);
@@ -630,8 +667,9 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
   for (const auto& [number, request] : ring->requests) {
     const bool matches =
         any || ((flags & IORING_ASYNC_CANCEL_FD) != 0 ? request->sqe.fd == sqe.fd : request->sqe.user_data == sqe.addr);
-    if (!matches || request->cancelled) continue;
+    if (!matches || request->cancelled || request->cancelled_late) continue;
     if (request->queued && phase_ == Phase::kTurns && world_.Happens(Fault::kCancelLoses)) {
+      request->cancelled_late = true;
       if (!all) return -EALREADY;
       continue;
     }
@@ -689,6 +727,7 @@ int Kernel::SocketPair(int family, int type, int, int fds[2]) {
 int Kernel::Close(int fd) {
   if (fd < kFirstDescriptor) return Descriptors::Close(fd);
   Lock lock(mutex_);
+  if (fd >= kFirstFile) return file_requests_.Close(fd);
   const auto found = descriptors_.find(fd);
   if (found == descriptors_.end()) return -EBADF;
   const std::shared_ptr<sim::Socket> socket = std::move(found->second);
@@ -717,6 +756,11 @@ bool Kernel::InUse(const sim::Socket* socket) const {
     }
   }
   return false;
+}
+
+int Kernel::Remove(const char* path) {
+  Lock lock(mutex_);
+  return file_requests_.Remove(path);
 }
 
 int Kernel::Bind(int fd, const sockaddr* address, socklen_t size) {

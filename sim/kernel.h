@@ -35,6 +35,9 @@
 
 #include "kevent/kernel.h"
 #include "sim/faults.h"
+#include "sim/file_requests.h"
+#include "sim/files.h"
+#include "sim/journal.h"
 #include "sim/ring_memory.h"
 #include "sim/socket.h"
 #include "sim/world.h"
@@ -49,8 +52,11 @@ struct KernelOptions {
   std::set<uint64_t> left_out;        // injections that do not happen, by number
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection
   int descriptors_max = 1024;
+  FileSystem* files = nullptr;      // the disk; borrowed; nullptr: an empty one
+  uint64_t crash_at_call = 0;       // of the kernel: what the disk holds if power is lost then is kept
   uint64_t calls_max = 20'000'000;  // of the kernel: after so many a run counts as endless
   size_t log_lines = 200;           // kept, to be printed on failure
+  Journal* journal = nullptr;       // told of faults and lines as they come; borrowed
 };
 
 // Numbers of simulated descriptors begin here, so that none is taken for a real one.
@@ -69,7 +75,9 @@ class Kernel final : public kevent::Kernel {
   World* world() { return &world_; }
   Network* network() { return &network_; }
   uint64_t calls() const { return calls_; }
-  int open_descriptors() const { return static_cast<int>(descriptors_.size()); }
+  int open_descriptors() const { return static_cast<int>(descriptors_.size()) + file_requests_.open_descriptors(); }
+  // What the loss of power at options.crash_at_call left, or one now if that call has not come.
+  std::unique_ptr<FileSystem> TakeAfterCrash();
   const KernelOptions& options() const { return options_; }
 
   // --- kevent::Kernel
@@ -88,6 +96,7 @@ class Kernel final : public kevent::Kernel {
   int Socket(int family, int type, int protocol) override;
   int SocketPair(int family, int type, int protocol, int fds[2]) override;
   int Close(int fd) override;
+  int Remove(const char* path) override;
   int Bind(int fd, const sockaddr* address, socklen_t size) override;
   int Listen(int fd, int backlog) override;
   int Shutdown(int fd, int how) override;
@@ -111,8 +120,9 @@ class Kernel final : public kevent::Kernel {
     size_t done = 0;            // bytes of it
     bool multishot = false;
     bool connecting = false;
-    bool queued = false;     // to be tried when its ring is entered
-    bool cancelled = false;  // when it is tried next
+    bool queued = false;          // to be tried when its ring is entered
+    bool cancelled = false;       // when it is tried next
+    bool cancelled_late = false;  // when it has been tried once more
   };
 
   // What an attempt at a request has come to.
@@ -133,6 +143,7 @@ class Kernel final : public kevent::Kernel {
   void Wait(Lock* lock, Thread* self, int64_t deadline);
   [[noreturn]] void Fail(const std::string& why);
   void Count();
+  std::unique_ptr<FileSystem> AfterCrash() const;
 
   // Rings and requests.
   Ring* RingOf(const io_uring* ring);
@@ -162,6 +173,10 @@ class Kernel final : public kevent::Kernel {
   mutable std::mutex mutex_;  // guards all below
   World world_;
   Network network_;
+  FileSystem own_files_;
+  FileSystem* const files_;
+  FileRequests file_requests_;
+  std::unique_ptr<FileSystem> after_crash_;
   enum class Phase { kMaking, kTurns, kFree } phase_ = Phase::kMaking;
   uint64_t calls_ = 0;
   uint64_t next_request_ = 0;

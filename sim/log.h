@@ -16,7 +16,8 @@ class Log {
  public:
   explicit Log(size_t keep) : keep_(keep) {}
 
-  void Add(int64_t now_ns, std::string_view line);
+  // The line as it was added, with its time and end.
+  std::string Add(int64_t now_ns, std::string_view line);
 
   uint64_t lines() const { return lines_; }
   uint64_t digest() const { return digest_; }  // FNV-1a of all lines

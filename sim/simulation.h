@@ -28,6 +28,7 @@
 #include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "sim/faults.h"
+#include "sim/files.h"
 #include "sim/kernel.h"
 
 namespace evring::sim {
@@ -40,8 +41,14 @@ struct SimulationOptions {
   int workers = 1;                    // with more of them the seed decides their turns too
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection: small, so that writers wait
   int descriptors_max = 1024;
+  std::shared_ptr<FileSystem> files;  // the disk as it is at the start; nullptr: an empty one
+  // Of the kernel: when so many calls have been made, power is lost. The run goes on, for nothing; what counts is the
+  // disk as it is then, report().after_crash, with which a second Simulation may start. 0: never. Beyond the last call:
+  // when the first task has ended.
+  uint64_t crash_at_call = 0;
   uint64_t calls_max = 20'000'000;  // of the kernel: a run that makes more counts as endless
   size_t log_lines = 200;           // kept for a failure
+  Journal* journal = nullptr;       // told of faults and lines as they come (sim/explore.h); borrowed
   RuntimeOptions runtime;           // its kernel, workers and rescue are the simulation's own
 };
 
@@ -52,8 +59,9 @@ struct SimulationReport {
   uint64_t calls = 0;  // of the kernel
   absl::Duration virtual_time;
   std::vector<Injection> injected;
-  int open_descriptors = 0;  // when the first task had ended
-  std::string log;           // the newest lines
+  int open_descriptors = 0;                 // when the first task had ended
+  std::shared_ptr<FileSystem> after_crash;  // if there was to be one
+  std::string log;                          // the newest lines
 };
 
 class Simulation {
@@ -84,6 +92,8 @@ class Simulation {
 
   // For a scenario: time since the start, the links, the seed's own numbers.
   Network* network() { return kernel_.network(); }
+  // Calls of the kernel so far.
+  uint64_t calls() const { return kernel_.calls(); }
   // For decisions of the scenario: a sequence that nothing else draws from.
   Random* random() { return &random_; }
 
@@ -101,9 +111,11 @@ class Simulation {
   }
   void End();
 
+  const std::shared_ptr<FileSystem> files_;
   Kernel kernel_;
   Random random_;
   RuntimeOptions runtime_options_;
+  const bool crashes_;
   SimulationReport report_;
   int64_t start_ns_;
 };

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "sim/faults.h"
+#include "sim/journal.h"
 #include "sim/log.h"
 #include "sim/random.h"
 
@@ -25,11 +26,13 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 class World {
  public:
-  World(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out, size_t log_lines)
+  // `journal`: is told too, if it is not nullptr; borrowed.
+  World(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out, size_t log_lines, Journal* journal)
       : random(seed, /*stream=*/1),
         network(seed, /*stream=*/2),
         faults(seed, rules, std::move(left_out)),
-        log(log_lines) {}
+        log(log_lines),
+        journal_(journal) {}
 
   int64_t now() const { return now_; }
   void Pass(int64_t ns) { now_ += ns; }
@@ -56,10 +59,14 @@ class World {
   // A fault, and its line in the log.
   bool Happens(Fault fault) {
     if (!faults.Happens(fault)) return false;
+    if (journal_ != nullptr) journal_->AddInjection(faults.injected().back());
     Say(std::string("fault ") + FaultName(fault));
     return true;
   }
-  void Say(const std::string& line) { log.Add(now_, line); }
+  void Say(const std::string& line) {
+    const std::string added = log.Add(now_, line);
+    if (journal_ != nullptr && !faults.stopped()) journal_->AddLine(added, log.digest());
+  }
 
   Random random;   // order and turns
   Random network;  // latencies
@@ -67,6 +74,7 @@ class World {
   Log log;
 
  private:
+  Journal* const journal_;
   int64_t now_ = 1'000'000'000;  // of a machine that has been up for a second: no deadline is 0
   std::multimap<std::pair<int64_t, uint64_t>, std::function<void()>> events_;
 };

@@ -1,0 +1,96 @@
+#include "sim/file_requests.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+namespace evring::sim {
+namespace {
+
+const char* Path(uint64_t address) { return reinterpret_cast<const char*>(static_cast<uintptr_t>(address)); }
+
+}  // namespace
+
+bool FileRequests::Serves(const io_uring_sqe& sqe) {
+  switch (sqe.opcode) {
+    case IORING_OP_OPENAT:
+    case IORING_OP_RENAMEAT:
+    case IORING_OP_UNLINKAT:
+      return true;
+    case IORING_OP_READ:
+    case IORING_OP_WRITE:
+    case IORING_OP_FSYNC:
+      return sqe.fd >= kFirstFile;
+    default:
+      return false;
+  }
+}
+
+int FileRequests::Perform(const io_uring_sqe& sqe) {
+  switch (sqe.opcode) {
+    case IORING_OP_OPENAT:
+      return OpenAt(sqe);
+    case IORING_OP_RENAMEAT:
+      return files_->Rename(Path(sqe.addr), Path(sqe.addr2));
+    case IORING_OP_UNLINKAT:
+      return files_->Unlink(Path(sqe.addr));
+    default:
+      break;
+  }
+  const auto found = open_.find(sqe.fd);
+  if (found == open_.end()) return -EBADF;
+  switch (sqe.opcode) {
+    case IORING_OP_READ:
+      return ReadFrom(found->second, sqe);
+    case IORING_OP_WRITE:
+      return WriteTo(found->second, sqe);
+    default:
+      return Sync(found->second);
+  }
+}
+
+int FileRequests::OpenAt(const io_uring_sqe& sqe) {
+  const int flags = static_cast<int>(sqe.open_flags);
+  Open open{nullptr, flags};
+  if ((flags & O_DIRECTORY) == 0) {
+    if (const int rc = files_->Open(Path(sqe.addr), flags, &open.file); rc != 0) return rc;
+  }
+  int fd = kFirstFile;
+  for (const auto& [used, other] : open_) {
+    if (used != fd) break;
+    ++fd;
+  }
+  open_[fd] = std::move(open);
+  return fd;
+}
+
+int FileRequests::ReadFrom(const Open& open, const io_uring_sqe& sqe) {
+  if (open.file == nullptr) return -EISDIR;
+  if ((open.flags & O_ACCMODE) == O_WRONLY) return -EBADF;
+  if (world_->Happens(Fault::kFileError)) return -EIO;
+  size_t n = sqe.len;
+  if (n > 1 && world_->Happens(Fault::kShortFile)) n = 1 + world_->faults.Below(n - 1);
+  auto* out = reinterpret_cast<std::byte*>(static_cast<uintptr_t>(sqe.addr));
+  return files_->Read(open.file, sqe.off, std::span(out, n));
+}
+
+int FileRequests::WriteTo(const Open& open, const io_uring_sqe& sqe) {
+  if (open.file == nullptr || (open.flags & O_ACCMODE) == O_RDONLY) return -EBADF;
+  if (world_->Happens(Fault::kFileError)) return world_->faults.Below(2) == 0 ? -EIO : -ENOSPC;
+  size_t n = sqe.len;
+  if (n > 1 && world_->Happens(Fault::kShortFile)) n = 1 + world_->faults.Below(n - 1);
+  const uint64_t offset = (open.flags & O_APPEND) != 0 ? open.file->size() : sqe.off;
+  const auto* data = reinterpret_cast<const std::byte*>(static_cast<uintptr_t>(sqe.addr));
+  return files_->Write(open.file, offset, std::span(data, n));
+}
+
+int FileRequests::Sync(const Open& open) {
+  // A failed sync leaves it open what is on the disk; the pages count as clean, as in Linux.
+  if (world_->Happens(Fault::kFileError)) return -EIO;
+  return open.file == nullptr ? files_->SyncDirectory() : files_->Sync(open.file);
+}
+
+}  // namespace evring::sim

@@ -1,0 +1,78 @@
+// journal.h: what a run has been so far, in memory that outlives the process that it runs in: the faults that were
+// injected, the newest lines of the log, the digest. A run that aborts, or is killed, has told all of it.
+//
+// No pointers in it: made by one process in shared memory, written by another. It is read when that one has ended, so
+// nothing of it is atomic.
+
+#ifndef EVRING_SIM_JOURNAL_H_
+#define EVRING_SIM_JOURNAL_H_
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "sim/faults.h"
+
+namespace evring::sim {
+
+class Journal {
+ public:
+  static constexpr size_t kInjections = 16384;  // those that come later are counted only
+  static constexpr size_t kLogBytes = 256 * 1024;
+
+  void Clear() {
+    injected_ = 0;
+    written_ = 0;
+    digest_ = 0;
+  }
+
+  // --- The run
+  void AddInjection(const Injection& injection) {
+    if (injected_ < kInjections) injections_[injected_] = injection;
+    ++injected_;
+  }
+  // `line` with its end; `digest` of the log up to it.
+  void AddLine(std::string_view line, uint64_t digest) {
+    for (std::string_view rest = line.substr(0, kLogBytes); !rest.empty();) {
+      const size_t at = written_ % kLogBytes;
+      const std::string_view part = rest.substr(0, kLogBytes - at);
+      std::memcpy(&log_[at], part.data(), part.size());
+      written_ += part.size();
+      rest.remove_prefix(part.size());
+    }
+    digest_ = digest;
+  }
+
+  // --- Who looks at it afterwards
+  uint64_t injected() const { return injected_; }
+  uint64_t digest() const { return digest_; }
+  std::vector<Injection> injections() const {
+    return {injections_.begin(), injections_.begin() + static_cast<std::ptrdiff_t>(std::min(injected_, kInjections))};
+  }
+  // The newest lines, whole ones.
+  std::string log() const {
+    if (written_ <= kLogBytes) return std::string(log_.data(), written_);
+    const size_t at = written_ % kLogBytes;
+    std::string text(log_.data() + at, kLogBytes - at);
+    text.append(log_.data(), at);
+    return text.substr(text.find('\n') + 1);
+  }
+
+ private:
+  size_t injected_ = 0;
+  size_t written_ = 0;  // bytes of all lines
+  uint64_t digest_ = 0;
+  std::array<Injection, kInjections> injections_;
+  std::array<char, kLogBytes> log_;
+};
+static_assert(std::is_trivially_copyable_v<Journal>, "it lies in memory that two processes share");
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_JOURNAL_H_
