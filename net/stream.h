@@ -53,8 +53,9 @@ class Stream {
   ~Stream() { Close(); }
 
   // Connects. Errors: kUnavailable (ECONNREFUSED, EHOSTUNREACH, …), kDeadlineExceeded (ETIMEDOUT), kNotFound for a Unix
-  // path that is not there, those of Socket::Open, kCancelled.
-  static Task<absl::StatusOr<Stream>> Connect(SocketAddress address);
+  // path that is not there, those of Socket::Open, kCancelled. From `local`, if it is given: those of bind(2) too,
+  // kAlreadyExists (EADDRINUSE) and kUnavailable (EADDRNOTAVAIL) among them.
+  static Task<absl::StatusOr<Stream>> Connect(SocketAddress address, SocketAddress local = SocketAddress());
 
   // Two connected Unix streams.
   static absl::StatusOr<std::pair<Stream, Stream>> Pair();

@@ -20,6 +20,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -59,7 +60,9 @@ struct SimulationReport {
   uint64_t calls = 0;  // of the kernel
   absl::Duration virtual_time;
   std::vector<Injection> injected;
-  int open_descriptors = 0;                 // when the first task had ended
+  int open_descriptors = 0;  // when the first task had ended
+  // By worker, at the same time: the receive buffers that its ring has to pick from, by their numbers.
+  std::vector<std::multiset<uint16_t>> buffers_held;
   std::shared_ptr<FileSystem> after_crash;  // if there was to be one
   std::string log;                          // the newest lines
 };
@@ -90,7 +93,8 @@ class Simulation {
   // After Run().
   const SimulationReport& report() const { return report_; }
 
-  // For a scenario: time since the start, the links, the seed's own numbers.
+  // For a scenario: the virtual time, as monotonic as the machine's; the links.
+  absl::Time Now() { return absl::UnixEpoch() + absl::Nanoseconds(kernel_.NowNs()); }
   Network* network() { return kernel_.network(); }
   // Calls of the kernel so far.
   uint64_t calls() const { return kernel_.calls(); }

@@ -7,8 +7,18 @@
 #include <algorithm>
 #include <vector>
 
+#include "kevent/check.h"
+
 namespace evring::sim {
 namespace {
+
+// As Address::host() has it.
+std::string HostBytes(const std::string& text) {
+  char bytes[16];
+  if (inet_pton(AF_INET, text.c_str(), bytes) == 1) return std::string(bytes, 4);
+  EVRING_CHECK(inet_pton(AF_INET6, text.c_str(), bytes) == 1, "a host is named by its address");
+  return std::string(bytes, 16);
+}
 
 constexpr int64_t kRetransmitNs = 200'000'000;
 
@@ -64,9 +74,8 @@ std::string Address::ToString() const {
 // -------------------------------------------------------------------------------------------------------
 
 void Network::SetLink(const std::string& a, const std::string& b, const Link& link) {
-  const bool opened = LinkBetween(a, b).cut && !link.cut;
-  links_[std::minmax(a, b)] = link;
-  if (opened) world_->Say("a link is whole again");
+  links_[std::minmax(HostBytes(a), HostBytes(b))] = link;
+  world_->Say("the link between " + a + " and " + b + (link.cut ? " is cut" : " is there"));
 }
 
 Network::Link Network::LinkBetween(const std::string& a, const std::string& b) const {
@@ -198,13 +207,14 @@ void Socket::Arrive(const Address& to, int tries) {
                       (listener != nullptr && listener->backlog_.size() >= listener->backlog_max_);
     if (lost) {
       // The request is sent again after one second, two, four, … as TCP does; after six times it is given up.
-      if (tries == 6) {
-        self->Fail(ETIMEDOUT);
-      } else {
-        world->After(int64_t{1'000'000'000} << tries, [self, to, tries] {
-          if (!self->closed_ && self->state_ == State::kConnecting) self->Arrive(to, tries + 1);
-        });
-      }
+      world->After(int64_t{1'000'000'000} << tries, [self, to, tries] {
+        if (self->closed_ || self->state_ != State::kConnecting) return;
+        if (tries == 6) {
+          self->Fail(ETIMEDOUT);
+        } else {
+          self->Arrive(to, tries + 1);
+        }
+      });
       return;
     }
     const int64_t back = network->ArrivalTime(to, self->local_, 0);

@@ -170,9 +170,10 @@ class Network {
   World* world() const { return world_; }
   size_t buffer_bytes() const { return buffer_bytes_; }
 
-  // The link between two hosts, in both directions.
+  // The link between two hosts, in both directions; hosts by their addresses, "10.0.0.1" and "fd00::2". In a task of
+  // the simulation. A socket is of the host whose address it is bound to; one that is not bound, of the host it speaks
+  // to.
   void SetLink(const std::string& a, const std::string& b, const Link& link);
-  Link LinkBetween(const std::string& a, const std::string& b) const;
 
   // When something sent now from one host arrives at the other; after what was sent before.
   int64_t ArrivalTime(const Address& from, const Address& to, int64_t not_before);
@@ -180,6 +181,7 @@ class Network {
  private:
   friend class Socket;
 
+  Link LinkBetween(const std::string& a, const std::string& b) const;
   bool Holds(const Address& from, const Address& to) const;
   std::shared_ptr<Socket> FindListener(const Address& address) const;
   bool Taken(const Address& address, const Socket* by) const;
@@ -188,7 +190,7 @@ class Network {
   World* const world_;
   const size_t buffer_bytes_;
   uint16_t next_port_ = 32768;
-  std::map<std::pair<std::string, std::string>, Link> links_;
+  std::map<std::pair<std::string, std::string>, Link> links_;  // by Address::host() of both
   std::map<Address, std::weak_ptr<Socket>> bound_;
 };
 

@@ -395,6 +395,26 @@ Task<> ConnectErrors() {
 }
 TEST_P(StreamTest, ConnectSaysWhyItFails) { Check(ConnectErrors()); }
 
+Task<> ConnectFrom() {
+  auto listener = Listener::Listen(SocketAddress::Loopback4(0));
+  CO_ASSERT_OK(listener.status());
+  const SocketAddress address = *listener->LocalAddress();
+  auto near = co_await Stream::Connect(address, *SocketAddress::Parse("127.0.0.2:0"));
+  CO_ASSERT_OK(near.status());
+  auto far = co_await listener->Accept();
+  CO_ASSERT_OK(far.status());
+  const SocketAddress local = *near->socket().LocalAddress();
+  EXPECT_EQ(local.ToString().substr(0, 10), "127.0.0.2:");
+  EXPECT_EQ(*far->socket().PeerAddress(), local);
+  const auto taken = co_await Stream::Connect(address, address);
+  EXPECT_TRUE(absl::IsAlreadyExists(taken.status())) << taken.status();
+  const auto foreign = co_await Stream::Connect(address, *SocketAddress::Parse("192.0.2.1:0"));
+  EXPECT_EQ(kevent::StatusErrno(foreign.status()), EADDRNOTAVAIL) << foreign.status();
+  const auto refused = co_await Stream::Connect(local);
+  EXPECT_NE(kevent::StatusErrno(refused.status()), 0) << refused.status();
+}
+TEST_P(StreamTest, ConnectMayNameItsOwnAddress) { Check(ConnectFrom()); }
+
 Task<> Options() {
   Ends ends = co_await TcpPair();
   Stream& s = ends.near;

@@ -3,6 +3,8 @@
 
 #include "sim/simulation.h"
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -73,6 +75,67 @@ TEST(Simulation, AStormEndsInAnswersOrErrors) {
     }
   }
   EXPECT_GT(failed, 0);
+}
+
+Network::Link Cut() {
+  Network::Link link;
+  link.cut = true;
+  return link;
+}
+
+// The time until "x" comes back over a link that is cut for a while.
+Task<absl::Duration> AskAcrossACut(Simulation* simulation) {
+  auto listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
+  JoinHandle<absl::Status> server = co_await Spawn(Serve(&*listener));
+  auto stream = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
+                                              *net::SocketAddress::Parse("10.0.0.2:0"));
+  EXPECT_TRUE(stream.ok()) << stream.status();
+  const absl::Time start = simulation->Now();
+  simulation->network()->SetLink("10.0.0.1", "10.0.0.2", Cut());
+  std::array<std::byte, 1> byte = {};
+  EXPECT_TRUE((co_await stream->Write(byte)).ok());
+  static_cast<void>(co_await Sleep(absl::Seconds(30)));
+  // Another pair of hosts does not notice.
+  auto other = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
+                                             *net::SocketAddress::Parse("10.0.0.3:0"));
+  EXPECT_TRUE(other.ok()) << other.status();
+  EXPECT_TRUE((co_await other->Write(byte)).ok());
+  const absl::StatusOr<size_t> other_n = co_await other->Read(byte);
+  EXPECT_TRUE(other_n.ok() && *other_n == 1) << other_n.status();
+  EXPECT_LT(simulation->Now() - start, absl::Seconds(31));
+  simulation->network()->SetLink("10.0.0.1", "10.0.0.2", Network::Link());
+  const absl::StatusOr<size_t> n = co_await stream->Read(byte);
+  EXPECT_TRUE(n.ok() && *n == 1) << n.status();
+  const absl::Duration took = simulation->Now() - start;
+  stream->Close();
+  other->Close();
+  listener->Shutdown();
+  static_cast<void>(co_await std::move(server));
+  co_return took;
+}
+
+TEST(Simulation, ACutLinkHoldsBackWhatIsSent) {
+  Simulation simulation(Seeded(5));
+  const absl::Duration took = simulation.Run(AskAcrossACut(&simulation));
+  EXPECT_GE(took, absl::Seconds(30));
+  EXPECT_LT(took, absl::Seconds(32));
+}
+
+Task<absl::Status> ConnectAcrossACut(Simulation* simulation) {
+  auto listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
+  simulation->network()->SetLink("10.0.0.1", "10.0.0.2", Cut());
+  auto stream = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
+                                              *net::SocketAddress::Parse("10.0.0.2:0"));
+  co_return stream.status();
+}
+
+TEST(Simulation, AConnectAcrossACutTimesOutAsInLinux) {
+  Simulation simulation(Seeded(5));
+  const absl::Status status = simulation.Run(ConnectAcrossACut(&simulation));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  // Requests after 1, 3, 7, 15, 31 and 63 seconds, as tcp_syn_retries of 6 has it, and 64 after the last.
+  EXPECT_GE(simulation.report().virtual_time, absl::Seconds(127));
+  EXPECT_LT(simulation.report().virtual_time, absl::Seconds(128));
 }
 
 // --- The same seed
