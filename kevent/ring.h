@@ -26,6 +26,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kevent/canary.h"
 #include "kevent/event.h"
 #include "kevent/features.h"
 #include "kevent/handle.h"
@@ -103,7 +104,8 @@ class Ring {
   // True if an Enter() would find work: requests to submit, deferred completions, or an overflow to flush.
   bool NeedsEnter() const {
     return unsubmitted() != 0 ||
-           (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+           (IO_URING_READ_ONCE(*ring_.sq.kflags) &
+            (IORING_SQ_TASKRUN | (EVRING_CANARY(kOverflowNotFlushed) ? 0u : IORING_SQ_CQ_OVERFLOW))) != 0;
   }
 
   // The ring state: moves with every completion that arrives. (Drepper's `ringstate`.)

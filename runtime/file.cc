@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "kevent/canary.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
@@ -151,10 +152,15 @@ Task<absl::Status> Unlink(std::string path) {
 namespace {
 
 Task<absl::Status> WriteNew(std::string path, std::span<const std::byte> data, mode_t mode) {
-  absl::StatusOr<File> file = co_await File::Open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+  // What a crash has left may have another mode, or be a link to somewhere else.
+  if (const int rc = kevent::Kernel::Current()->Remove(path.c_str()); rc != 0 && rc != -ENOENT) {
+    co_return kevent::ErrnoToStatus(rc, absl::StrCat("unlink ", path));
+  }
+  absl::StatusOr<File> file = co_await File::Open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
   if (!file.ok()) co_return file.status();
   const absl::Status written = co_await file->WriteAt(data, 0);
   if (!written.ok()) co_return written;
+  if (EVRING_CANARY(kNoSyncBeforeRename)) co_return absl::OkStatus();
   // Before the rename: else a crash may leave the new name on a file without its data.
   co_return co_await file->SyncToDisk();
 }
@@ -170,8 +176,10 @@ Task<absl::Status> SyncDirectoryOf(std::string path) {
 }  // namespace
 
 Task<absl::Status> ReplaceFile(std::string path, std::span<const std::byte> data, mode_t mode) {
+  absl::Status status = CheckPath(path);
+  if (!status.ok()) co_return status;
   const std::string fresh = path + ".new";
-  absl::Status status = co_await WriteNew(fresh, data, mode);
+  status = co_await WriteNew(fresh, data, mode);
   if (status.ok()) status = co_await Rename(fresh, path);
   if (!status.ok()) {
     // Not by a request: after a stop none is made.

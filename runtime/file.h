@@ -69,10 +69,10 @@ Task<absl::Status> Rename(std::string from, std::string to);
 Task<absl::Status> Unlink(std::string path);
 
 // Writes `data` to a new file beside `path`, syncs it, renames it to `path` and syncs the directory: a reader, and a
-// crash at any moment, finds the old content or the new, and after kOk the new. The new file has `mode`. One at a time
-// for a path: the new file is `path` with ".new" behind it, which one that was left by a crash does not hinder. After
-// an error the new file is removed, if that can be; `path` has the old content, or, if only the directory could not be
-// synced, the new.
+// crash at any moment, finds the old content or the new, and after kOk the new. The new file has `mode`, less the
+// umask. One at a time for a path: the new file is `path` with ".new" behind it; what a crash has left there is
+// removed. After an error the new file is removed, if that can be; `path` has the old content, or, if only the
+// directory could not be synced, the new.
 Task<absl::Status> ReplaceFile(std::string path, std::span<const std::byte> data, mode_t mode = 0644);
 
 }  // namespace evring

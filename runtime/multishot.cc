@@ -6,6 +6,7 @@
 #include <mutex>
 #include <utility>
 
+#include "kevent/canary.h"
 #include "kevent/check.h"
 #include "kevent/kernel.h"
 #include "runtime/scheduler.h"
@@ -88,7 +89,7 @@ void Multishot::OnCompletion(Kevent* kevent, const kevent::Event& event) {
   {
     std::lock_guard lock(self->lock_);
     record.from = self->worker_;
-    self->armed_ = !event.last();
+    self->armed_ = !event.last() || (EVRING_CANARY(kMultishotNotRearmed) && event.result > 0);
     if ((event.flags & kevent::Event::kSocketNonEmpty) != 0) {
       ++self->burst_;
     } else if (std::exchange(self->burst_, 0) >= kBurst) {

@@ -105,7 +105,8 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
   static void OnCancelRequest(RemoteRequest* request, Worker* worker);
   // Cancels the request, which is armed, on whichever worker it is. Under `lock_`, by its guard, which is let go of.
   void CancelArmed(std::unique_lock<SpinLock> lock);
-  // Whether the end of the stream has come, as the socket knows it.
+  // Whether the end of the stream has come, as the socket knows it. Under `lock_`, for all that it is a system call: a
+  // short one, once after a long run of pieces, and nobody but a completion of the same stream can be waiting.
   bool HasEnded() const;
   void Arm(Worker* worker);
   void Unref();

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "kevent/buffer_ring.h"
+#include "kevent/canary.h"
 #include "kevent/check.h"
 #include "kevent/kernel.h"
 
@@ -68,7 +69,9 @@ absl::StatusOr<ReceivedBuffer> MultishotReceive::Operation::await_resume() {
     const uint16_t id = BufferId(flags_);
     if (size == 0) ReturnBuffer(from_, id);  // the end of the stream, said with a buffer
     if (size == 0) return ReceivedBuffer();
-    return ReceivedBuffer(from_, id, from_->buffers()->Take(id, size));
+    const std::span<std::byte> data = from_->buffers()->Take(id, size);
+    if (EVRING_CANARY(kBufferReturnedEarly)) return ReturnBuffer(from_, id), ReceivedBuffer(nullptr, id, data);
+    return ReceivedBuffer(from_, id, data);
   }
   if (size == 0) return ReceivedBuffer();
   auto* source = static_cast<MultishotReceive*>(source_);
@@ -82,7 +85,7 @@ void MultishotAccept::Prepare(io_uring_sqe* sqe, Worker*) {
 }
 
 void MultishotAccept::Discard(const Record& record) {
-  if (record.result >= 0) kevent::Kernel::Current()->Close(record.result);
+  if (record.result >= 0 && !EVRING_CANARY(kLateAcceptKept)) kevent::Kernel::Current()->Close(record.result);
 }
 
 }  // namespace internal

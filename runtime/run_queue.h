@@ -34,6 +34,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kevent/canary.h"
 #include "kevent/check.h"
 #include "runtime/atomics.h"
 
@@ -118,8 +119,9 @@ class RunQueue {
         T* t = slots_[(head + i) & kMask].load(std::memory_order_relaxed);                // S3
         thief.slots_[(thief.back_ + i - 1) & kMask].store(t, std::memory_order_relaxed);  // B2, no task yet
       }
-      if (head_.compare_exchange_strong(head, head + n, std::memory_order_release,  // S4: after S3; pairs with B1.
-                                        std::memory_order_relaxed)) {               //     Failure only reads head again
+      const uint64_t end = head + n - (EVRING_CANARY(kStolenTwice) ? 1 : 0);
+      if (head_.compare_exchange_strong(head, end, std::memory_order_release,  // S4: after S3; pairs with B1.
+                                        std::memory_order_relaxed)) {          //     Failure only reads head again
         thief.back_ += n - 1;
         thief.Publish();
         return first;

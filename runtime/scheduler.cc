@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "kevent/canary.h"
 #include "kevent/check.h"
 #include "runtime/blocking_pool.h"
 
@@ -50,7 +51,7 @@ void Scheduler::NotifyOne() {
   Worker* self = Worker::Current();
   if (self != nullptr && self->scheduler() != this) self = nullptr;
   const int index = self != nullptr ? idle_.NotifyOneFrom(self->index()) : idle_.NotifyOne();
-  if (index < 0) return;
+  if (index < 0 || EVRING_CANARY(kWakeNotSent)) return;
   if (self != nullptr) self->wakes_sent_.Add(1);
   worker(index)->ring_->Wake();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kevent/canary.h"
 #include "runtime/worker.h"
 
 namespace evring::internal {
@@ -34,7 +35,7 @@ void DeadlineTimer::OnFire(Timer* timer) {
   const int64_t now = Worker::Current()->NowNs();
   if (self->deadline_ns_.load(std::memory_order_relaxed) > now) {
     task->Ref();  // ours: from the moment it is armed the timer's own may be given back by another thread
-    const bool armed = self->worker_->ArmTimer(self, self->NextLook(now));
+    const bool armed = !EVRING_CANARY(kTimerNotRearmed) && self->worker_->ArmTimer(self, self->NextLook(now));
     const bool rests = armed && !(self->ended_.load(std::memory_order_relaxed) && self->worker_->CancelTimer(self));
     task->Unref();
     if (rests) return;

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "kevent/canary.h"
 #include "kevent/check.h"
 #include "runtime/scheduler.h"
 #include "runtime/transfer.h"
@@ -159,17 +160,22 @@ void Worker::Close() {
 void Worker::PushNext(TaskContext* context) {
   TaskContext* displaced = lifo_.Push(context);
   if (displaced == nullptr) return;
-  PushBack(displaced);
+  Enqueue(displaced);
+  if (!alone_) scheduler_->NotifyOne();  // there are two, and the running task is not about to give way
 }
 
 void Worker::PushBack(TaskContext* context) {
-  queue_.Push(context, [this](TaskContext** items, size_t n) { scheduler_->inject_.PushBatch(items, n); });
+  Enqueue(context);
   NotifyOfMore();
+}
+
+void Worker::Enqueue(TaskContext* context) {
+  queue_.Push(context, [this](TaskContext** items, size_t n) { scheduler_->inject_.PushBatch(items, n); });
 }
 
 // Wakes another worker if there is more here than one task, which this worker runs itself.
 void Worker::NotifyOfMore() {
-  if (!alone_ && (!lifo_.EmptyApprox() || queue_.SizeApprox() > 1)) scheduler_->NotifyOne();
+  if (!alone_ && queue_.SizeApprox() + (lifo_.EmptyApprox() ? 0 : 1) > 1) scheduler_->NotifyOne();
 }
 
 void Worker::PushReaped(TaskContext* context) {
@@ -181,10 +187,8 @@ void Worker::PushReaped(TaskContext* context) {
 // a stop makes tasks ready by PushNext().
 bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
-  if (n != 0) {
-    queue_.Publish();
-    NotifyOfMore();
-  }
+  if (n != 0) queue_.Publish();
+  if (n != 0 || !lifo_.EmptyApprox()) NotifyOfMore();
   return n != 0 || !lifo_.EmptyApprox() || !queue_.EmptyApprox();
 }
 
@@ -409,8 +413,8 @@ void Worker::Park() {
   // for no event.
   ring_->kernel()->Yield();
   const bool work = last && scheduler_->AnyWork();
-  const bool stay = work || inbox_.load(std::memory_order_relaxed) != nullptr || !mailbox_.empty() ||
-                    ring_->ready() != 0 || !backlog_.empty() || scheduler_->draining();
+  const bool stay = work || (inbox_.load(std::memory_order_relaxed) != nullptr && !EVRING_CANARY(kInboxNotLookedAt)) ||
+                    !mailbox_.empty() || ring_->ready() != 0 || !backlog_.empty() || scheduler_->draining();
   if (!stay) {
     int64_t deadline;
     {

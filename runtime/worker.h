@@ -31,6 +31,7 @@
 
 #include "absl/status/status.h"
 #include "kevent/buffer_ring.h"
+#include "kevent/canary.h"
 #include "kevent/handle.h"
 #include "kevent/ring.h"
 #include "runtime/context.h"
@@ -98,7 +99,9 @@ class alignas(64) Worker {
   }
   void StartRequest(kevent::Kevent* kevent, io_uring_sqe* sqe) { ring_->Start(kevent, sqe); }
   // Cancels a request of this worker's ring by its number; nothing happens if it has ended.
-  void CancelRequest(uint64_t number) { kevent::Kevent::PrepareCancel(PrepareSqe(), number); }
+  void CancelRequest(uint64_t number) {
+    if (!EVRING_CANARY(kCancelForgotten)) kevent::Kevent::PrepareCancel(PrepareSqe(), number);
+  }
 
   // A ready task that a running one has woken or spawned: next in line.
   void PushNext(TaskContext* context);
@@ -178,6 +181,7 @@ class alignas(64) Worker {
   bool Settle();
   bool PublishReaped();
   void NotifyOfMore();
+  void Enqueue(TaskContext* context);
   void FireTimers(Worker* of);
   RemoteRequest* TakeInbox();
   void RunInbox();

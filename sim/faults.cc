@@ -44,7 +44,7 @@ bool Faults::Happens(Fault fault) {
   if (count == rule.max) return false;
   ++count;
   const uint64_t number = next_++;
-  if (left_out_.contains(number)) return false;
+  if (!choice_.Has(number)) return false;
   injected_.push_back(Injection{number, fault});
   return true;
 }

@@ -57,6 +57,14 @@ struct FaultRules {
   static FaultRules Storm();
 };
 
+// Which of the injections of a run happen after all, by number: to find the few that matter.
+struct FaultChoice {
+  std::set<uint64_t> left_out;                          // these do not
+  uint64_t end = std::numeric_limits<uint64_t>::max();  // nor this one and those behind it
+
+  bool Has(uint64_t number) const { return number < end && !left_out.contains(number); }
+};
+
 // A fault that was injected: the n-th of its run.
 struct Injection {
   uint64_t number;
@@ -65,9 +73,8 @@ struct Injection {
 
 class Faults {
  public:
-  // `left_out`: numbers of injections that do not happen after all.
-  Faults(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out)
-      : random_(seed, /*stream=*/3), rules_(rules), left_out_(std::move(left_out)) {}
+  Faults(uint64_t seed, const FaultRules& rules, FaultChoice choice)
+      : random_(seed, /*stream=*/3), rules_(rules), choice_(std::move(choice)) {}
 
   // Whether `fault` happens on this occasion.
   bool Happens(Fault fault);
@@ -83,7 +90,7 @@ class Faults {
  private:
   Random random_;
   const FaultRules rules_;
-  const std::set<uint64_t> left_out_;
+  const FaultChoice choice_;
   std::array<uint64_t, kFaults> counts_ = {};
   uint64_t next_ = 0;
   bool stopped_ = false;

@@ -88,8 +88,10 @@ int FileRequests::WriteTo(const Open& open, const io_uring_sqe& sqe) {
 }
 
 int FileRequests::Sync(const Open& open) {
-  // A failed sync leaves it open what is on the disk; the pages count as clean, as in Linux.
-  if (world_->Happens(Fault::kFileError)) return -EIO;
+  if (world_->Happens(Fault::kFileError)) {
+    if (open.file != nullptr) files_->FailSync(open.file, &world_->network);
+    return -EIO;
+  }
   return open.file == nullptr ? files_->SyncDirectory() : files_->Sync(open.file);
 }
 

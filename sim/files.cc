@@ -95,11 +95,24 @@ int FileSystem::Truncate(const Handle& file, uint64_t size) {
 }
 
 int FileSystem::Sync(const Handle& file) {
-  file->synced_ = file->seen_;
-  file->dirty_.clear();
+  WriteBack(file, [](uint64_t) { return true; });
   // The name that the file was made under goes along, with what the journal holds before it.
   if (file->created_journal_.has_value()) Commit(*file->created_journal_ + 1 - journal_begin_);
   return 0;
+}
+
+void FileSystem::FailSync(const Handle& file, Random* random) {
+  WriteBack(file, [random](uint64_t) { return random->OneIn(2); });
+}
+
+void FileSystem::WriteBack(const Handle& file, const std::function<bool(uint64_t page)>& reaches_disk) {
+  file->synced_.resize(file->seen_.size());
+  for (const uint64_t page : file->dirty_) {
+    if (!reaches_disk(page)) continue;
+    const uint64_t end = std::min<uint64_t>((page + 1) * kPage, file->seen_.size());
+    for (uint64_t i = page * kPage; i < end; ++i) file->synced_[i] = file->seen_[i];
+  }
+  file->dirty_.clear();
 }
 
 int FileSystem::SyncDirectory() {

@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -64,6 +65,9 @@ class FileSystem {
   int Truncate(const Handle& file, uint64_t size);
   // fsync(2), and fdatasync(2).
   int Sync(const Handle& file);
+  // What EIO from fsync(2) may mean: some of the pages have reached the disk, and none of them counts as dirty any
+  // more, so that another Sync() does not write them. Programs see the new content until a crash.
+  void FailSync(const Handle& file, Random* random);
   // fsync(2) of a directory: all names.
   int SyncDirectory();
   int Rename(const std::string& from, const std::string& to);
@@ -84,6 +88,8 @@ class FileSystem {
 
   static void Apply(const std::vector<Entry>& change, std::map<std::string, Handle>* names);
   static std::vector<std::byte> DataAfterCrash(const File& file, Random* random);
+  // Writes the dirty pages that do reach the disk; none is dirty afterwards.
+  static void WriteBack(const Handle& file, const std::function<bool(uint64_t page)>& reaches_disk);
   void Record(std::vector<Entry> change);
   void Commit(uint64_t entries);
   uint64_t used() const;

@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -27,6 +29,7 @@ constexpr uint64_t kDiskBytes = uint64_t{1} << 30;
 constexpr int64_t kCallNs = 1'000;  // about what a call of the kernel takes
 constexpr unsigned kTasksMax = 20;  // deferred completions that one enter brings in, as Linux does
 constexpr uint64_t kYieldOneIn = 4;
+constexpr size_t kSegmentMax = 65'536;  // that a send puts on the link at once
 
 constexpr int kReceiveErrors[] = {ECONNRESET, ETIMEDOUT, ENOMEM};
 constexpr int kSendErrors[] = {ECONNRESET, EPIPE, ETIMEDOUT, ENOBUFS, ENOMEM};
@@ -112,7 +115,7 @@ thread_local void* this_thread = nullptr;  // Kernel::Thread of a worker, after 
 
 Kernel::Kernel(const KernelOptions& options)
     : options_(options),
-      world_(options.seed, options.faults, options.left_out, options.log_lines, options.journal),
+      world_(options.seed, options.faults, options.choice, options.log_lines, options.journal),
       network_(&world_, options.socket_buffer_bytes),
       own_files_(kDiskBytes),
       files_(options.files != nullptr ? options.files : &own_files_),
@@ -159,6 +162,10 @@ std::unique_ptr<FileSystem> Kernel::TakeAfterCrash() {
   return after_crash_ != nullptr ? std::move(after_crash_) : AfterCrash();
 }
 
+void Kernel::CountRound() {
+  if (++rounds_ > options_.calls_max) Fail("it goes on for ever");
+}
+
 bool Kernel::CanRun(const Thread& thread) const {
   switch (thread.state) {
     case Thread::State::kReady:
@@ -181,6 +188,7 @@ Kernel::Thread* Kernel::PickNext() {
     }
     if (!can.empty()) return can[can.size() == 1 ? 0 : world_.random.Below(can.size())];
     if (next == kNever) Fail("every worker waits, and nothing will ever happen");
+    CountRound();
     world_.MoveTo(next);
   }
 }
@@ -208,7 +216,11 @@ void Kernel::Wait(Lock* lock, Thread* self, int64_t deadline) {
     return;
   }
   if (const int64_t next = std::min(world_.next(), deadline); next != kNever) {
-    world_.MoveTo(next);
+    // Events may follow one another for ever: others must be able to send a message meanwhile.
+    lock->unlock();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+    lock->lock();
+    if (self->ring->memory.ready() == 0 && self->ring->tasks.empty()) world_.MoveTo(next);
     return;
   }
   Ring* ring = self->ring;
@@ -240,7 +252,6 @@ void Kernel::Start() {
 
 void Kernel::Finish() {
   Lock lock(mutex_);
-  world_.Say("the first task has ended");
   world_.faults.Stop();
   phase_ = Phase::kFree;
   for (const auto& thread : threads_) {
@@ -317,6 +328,19 @@ int Kernel::Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_arg
     default:
       return -EINVAL;
   }
+}
+
+std::vector<std::multiset<uint16_t>> Kernel::BuffersHeld() const {
+  Lock lock(mutex_);
+  std::vector<std::multiset<uint16_t>> held;
+  for (const auto& [number, ring] : rings_) {
+    std::multiset<uint16_t>& ids = held.emplace_back();
+    for (const auto& [id, group] : ring->memory.buffers) {
+      const uint16_t tail = io_uring_smp_load_acquire(&group.entries->tail);
+      for (uint16_t i = group.head; i != tail; ++i) ids.insert(group.entries->bufs[i & (group.count - 1)].bid);
+    }
+  }
+  return held;
 }
 
 int Kernel::Message(int target_fd, uint64_t user_data) {
@@ -440,11 +464,13 @@ void Kernel::Issue(Ring* ring, const io_uring_sqe& sqe) {
 }
 
 void Kernel::Watch(const std::shared_ptr<sim::Socket>& socket) {
-  socket->notify = [this, key = socket.get()] {
+  socket->notify = [this, key = socket.get()](short events) {
     for (const auto& [number, ring] : rings_) {
       const auto found = ring->waiting.find(key);
       if (found == ring->waiting.end()) continue;
-      for (Request* request : found->second) Queue(request);
+      for (Request* request : found->second) {
+        if (events == 0 || (events & WaitedFor(*request)) != 0) Queue(request);
+      }
     }
   };
 }
@@ -473,17 +499,16 @@ void Kernel::Try(Request* request) {
     Answer answer;
     if (request->cancelled) {
       answer = {.complete = true, .result = request->done != 0 ? static_cast<int32_t>(request->done) : -ECANCELED};
+    } else if (request->multishot && request->waits && !request->cancelled_late &&
+               (request->socket->Poll() & WaitedFor(*request)) == 0) {
+      return;  // woken for nothing: a multishot looks before it tries, others just try
     } else {
       answer = Attempt(request);
       // A cancel that loses, loses to this attempt and to no other: what waits on, and a multishot, it ends.
       request->cancelled = request->cancelled_late;
       if (!answer.complete && request->cancelled) continue;
     }
-    if (!answer.complete) {
-      std::vector<Request*>& waiting = ring->waiting[request->socket.get()];
-      if (std::find(waiting.begin(), waiting.end(), request) == waiting.end()) waiting.push_back(request);
-      return;
-    }
+    if (!answer.complete) return Await(request);
     const bool more =
         answer.again && !ring->memory.full() && !(phase_ == Phase::kTurns && world_.Happens(Fault::kMultishotEnds));
     world_.Say(absl::StrCat("request ", request->number, " ", OpName(request->sqe.opcode), " answers ", answer.result,
@@ -495,6 +520,29 @@ void Kernel::Try(Request* request) {
       CloseUnused(socket);
       return;
     }
+    if (answer.wait) {
+      // A receive that left no bytes behind goes back to waiting, so it asks for no buffer in vain; an end that is
+      // there already is found from there.
+      Await(request);
+      if ((request->socket->Poll() & WaitedFor(*request)) != 0) Queue(request);
+      return;
+    }
+  }
+}
+
+void Kernel::Await(Request* request) {
+  if (std::exchange(request->waits, true)) return;
+  request->ring->waiting[request->socket.get()].push_back(request);
+}
+
+short Kernel::WaitedFor(const Request& request) {
+  switch (request.sqe.opcode) {
+    case IORING_OP_CONNECT:
+    case IORING_OP_SEND:
+    case IORING_OP_SENDMSG:
+      return POLLOUT | POLLERR | POLLHUP;
+    default:
+      return POLLIN | POLLERR | POLLHUP;
   }
 }
 
@@ -555,7 +603,11 @@ Kernel::Answer Kernel::AttemptReceive(Request* request) {
       flags |= IORING_CQE_F_BUFFER | static_cast<uint32_t>(buffer) << IORING_CQE_BUFFER_SHIFT;
     }
   }
-  return {.complete = true, .result = n, .flags = flags, .again = request->multishot && n > 0};
+  return {.complete = true,
+          .result = n,
+          .flags = flags,
+          .again = request->multishot && n > 0,
+          .wait = (flags & IORING_CQE_F_SOCK_NONEMPTY) == 0};
 }
 
 Kernel::Answer Kernel::AttemptSend(Request* request) {
@@ -571,33 +623,36 @@ Kernel::Answer Kernel::AttemptSend(Request* request) {
     return {.complete = true, .result = -error};
   }
   for (;;) {
-    size_t skip = request->done;
-    const iovec* piece = nullptr;
-    for (const iovec& candidate : request->pieces) {
-      if (skip < candidate.iov_len) {
-        piece = &candidate;
-        break;
-      }
-      skip -= candidate.iov_len;
-    }
-    if (piece == nullptr && !request->pieces.empty() && request->done != 0) break;
     // Read now, not when it was submitted: memory that was given up too early shows.
-    const auto* data = piece == nullptr ? nullptr : static_cast<const std::byte*>(piece->iov_base) + skip;
-    const int n = socket->Send(data, piece == nullptr ? 0 : piece->iov_len - skip, !all && phase_ == Phase::kTurns);
+    std::vector<std::byte> data;
+    size_t skip = request->done;
+    size_t left = 0;
+    for (const iovec& piece : request->pieces) {
+      const size_t skipped = std::min(skip, piece.iov_len);
+      skip -= skipped;
+      const auto* begin = static_cast<const std::byte*>(piece.iov_base) + skipped;
+      const size_t n = std::min(piece.iov_len - skipped, kSegmentMax - data.size());
+      data.insert(data.end(), begin, begin + n);
+      left += piece.iov_len - skipped;
+    }
+    if (left == 0 && request->done != 0) break;
+    const int n = socket->Send(data.data(), data.size(), !all && phase_ == Phase::kTurns);
     if (n == -EAGAIN && (all || request->done == 0)) return {};
     if (n <= 0) {
       if (request->done != 0) break;
       return {.complete = true, .result = n};
     }
     request->done += static_cast<size_t>(n);
-    if (!all && static_cast<size_t>(n) < piece->iov_len - skip) break;
+    if (!all && static_cast<size_t>(n) < data.size()) break;
   }
   return {.complete = true, .result = static_cast<int32_t>(request->done)};
 }
 
 Kernel::Answer Kernel::AttemptAccept(Request* request) {
   sim::Socket* socket = request->socket.get();
-  if (socket->state() != sim::Socket::State::kListening || (socket->Poll() & POLLHUP) != 0) {
+  if (socket->accepts_nothing()) {
+    // A Unix listener that was shut answers EAGAIN to who does not block: a multishot takes it at its word and sleeps.
+    if (socket->state() == sim::Socket::State::kListening && request->multishot) return {};
     return {.complete = true, .result = -EINVAL};
   }
   if (static_cast<int>(descriptors_.size()) >= options_.descriptors_max) return {.complete = true, .result = -EMFILE};
@@ -621,7 +676,7 @@ Kernel::Answer Kernel::AttemptAccept(Request* request) {
   }
   return {.complete = true,
           .result = fd,
-          .flags = socket->can_accept() ? IORING_CQE_F_SOCK_NONEMPTY : 0,
+          .flags = socket->is_tcp() && socket->can_accept() ? IORING_CQE_F_SOCK_NONEMPTY : 0,  // Unix: not told
           .again = request->multishot};
 }
 
@@ -663,23 +718,25 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
   const unsigned flags = sqe.cancel_flags;
   const bool any = (flags & IORING_ASYNC_CANCEL_ANY) != 0;
   const bool all = any || (flags & IORING_ASYNC_CANCEL_ALL) != 0;
+  const bool by_fd = !any && (flags & IORING_ASYNC_CANCEL_FD) != 0;
+  const std::shared_ptr<sim::Socket> socket = by_fd ? Find(sqe.fd) : nullptr;
+  if (by_fd && socket == nullptr) return -EBADF;
   int found = 0;
   for (const auto& [number, request] : ring->requests) {
-    const bool matches =
-        any || ((flags & IORING_ASYNC_CANCEL_FD) != 0 ? request->sqe.fd == sqe.fd : request->sqe.user_data == sqe.addr);
-    if (!matches || request->cancelled || request->cancelled_late) continue;
-    if (request->queued && phase_ == Phase::kTurns && world_.Happens(Fault::kCancelLoses)) {
+    if (!any && (by_fd ? request->socket != socket : request->sqe.user_data != sqe.addr)) continue;
+    if (!request->cancelled && request->queued && phase_ == Phase::kTurns && world_.Happens(Fault::kCancelLoses)) {
       request->cancelled_late = true;
       if (!all) return -EALREADY;
       continue;
     }
+    // One that was cancelled before and has not ended yet is found once more.
     request->cancelled = true;
     world_.Say(absl::StrCat("request ", number, " is cancelled"));
     Queue(request.get());
     ++found;
     if (!all) return 0;
   }
-  return found != 0 ? found : -ENOENT;
+  return all ? found : -ENOENT;
 }
 
 // --- Descriptors

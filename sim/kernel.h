@@ -29,7 +29,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -49,7 +48,7 @@ struct KernelOptions {
   uint64_t seed = 1;
   int workers = 1;
   FaultRules faults = FaultRules::None();
-  std::set<uint64_t> left_out;        // injections that do not happen, by number
+  FaultChoice choice;                 // which of them happen after all
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection
   int descriptors_max = 1024;
   FileSystem* files = nullptr;      // the disk; borrowed; nullptr: an empty one
@@ -76,6 +75,8 @@ class Kernel final : public kevent::Kernel {
   Network* network() { return &network_; }
   uint64_t calls() const { return calls_; }
   int open_descriptors() const { return static_cast<int>(descriptors_.size()) + file_requests_.open_descriptors(); }
+  // The receive buffers that each worker's ring has from its program and has not picked, by their numbers.
+  std::vector<std::multiset<uint16_t>> BuffersHeld() const;
   // What the loss of power at options.crash_at_call left, or one now if that call has not come.
   std::unique_ptr<FileSystem> TakeAfterCrash();
   const KernelOptions& options() const { return options_; }
@@ -120,6 +121,7 @@ class Kernel final : public kevent::Kernel {
     size_t done = 0;            // bytes of it
     bool multishot = false;
     bool connecting = false;
+    bool waits = false;           // for something about its socket to change
     bool queued = false;          // to be tried when its ring is entered
     bool cancelled = false;       // when it is tried next
     bool cancelled_late = false;  // when it has been tried once more
@@ -130,7 +132,8 @@ class Kernel final : public kevent::Kernel {
     bool complete = false;  // no more of it, but for `again`
     int32_t result = 0;
     uint32_t flags = 0;
-    bool again = false;  // a multishot: there may be more at once
+    bool again = false;  // a multishot: it stays armed
+    bool wait = false;   // and waits, before it is tried again
   };
 
   using Lock = std::unique_lock<std::mutex>;
@@ -143,6 +146,7 @@ class Kernel final : public kevent::Kernel {
   void Wait(Lock* lock, Thread* self, int64_t deadline);
   [[noreturn]] void Fail(const std::string& why);
   void Count();
+  void CountRound();
   std::unique_ptr<FileSystem> AfterCrash() const;
 
   // Rings and requests.
@@ -152,6 +156,10 @@ class Kernel final : public kevent::Kernel {
   void Queue(Request* request);
   void RunTasks(Ring* ring);
   void Try(Request* request);
+  // It is tried again when something about its socket changes.
+  void Await(Request* request);
+  // The events of poll(2) that tell it.
+  static short WaitedFor(const Request& request);
   Answer Attempt(Request* request);
   Answer AttemptReceive(Request* request);
   Answer AttemptSend(Request* request);
@@ -179,6 +187,7 @@ class Kernel final : public kevent::Kernel {
   std::unique_ptr<FileSystem> after_crash_;
   enum class Phase { kMaking, kTurns, kFree } phase_ = Phase::kMaking;
   uint64_t calls_ = 0;
+  uint64_t rounds_ = 0;  // of waiting for something to happen
   uint64_t next_request_ = 0;
   std::vector<std::unique_ptr<Thread>> threads_;
   std::map<int, std::unique_ptr<Ring>> rings_;  // by number

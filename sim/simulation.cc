@@ -8,7 +8,7 @@ KernelOptions OfKernel(const SimulationOptions& options) {
   kernel.seed = options.seed;
   kernel.workers = options.workers;
   kernel.faults = options.faults;
-  kernel.left_out = options.left_out;
+  kernel.choice = options.choice;
   kernel.socket_buffer_bytes = options.socket_buffer_bytes;
   kernel.descriptors_max = options.descriptors_max;
   kernel.files = options.files.get();
@@ -35,15 +35,17 @@ Simulation::Simulation(const SimulationOptions& options)
 
 void Simulation::End() {
   World* world = kernel_.world();
+  world->Say("the first task has ended");
   report_.open_descriptors = kernel_.open_descriptors();
+  report_.buffers_held = kernel_.BuffersHeld();
   report_.calls = kernel_.calls();
   if (crashes_) report_.after_crash = kernel_.TakeAfterCrash();
   report_.virtual_time = absl::Nanoseconds(world->now() - start_ns_);
-  kernel_.Finish();
   report_.injected = world->faults.injected();
   report_.digest = world->log.digest();
   report_.log_lines = world->log.lines();
   report_.log = world->log.Newest();
+  kernel_.Finish();  // from here on other workers run too
 }
 
 }  // namespace evring::sim

@@ -38,7 +38,7 @@ struct SimulationOptions {
   SimulationOptions() = default;
   uint64_t seed = 1;
   FaultRules faults = FaultRules::None();
-  std::set<uint64_t> left_out;        // injections that do not happen, by number: to find the few that matter
+  FaultChoice choice;                 // which of them happen after all: to find the few that matter
   int workers = 1;                    // with more of them the seed decides their turns too
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection: small, so that writers wait
   int descriptors_max = 1024;

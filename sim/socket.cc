@@ -20,6 +20,7 @@ std::string HostBytes(const std::string& text) {
   return std::string(bytes, 16);
 }
 
+constexpr int64_t kGiveUpNs = 924'600'000'000;  // as with tcp_retries2 of 15
 constexpr int64_t kRetransmitNs = 200'000'000;
 
 }  // namespace
@@ -157,14 +158,19 @@ int Socket::Listen(int backlog) {
 }
 
 int Socket::Connect(const Address& address) {
-  if (state_ == State::kConnected) return -EISCONN;
-  if (state_ == State::kListening) return is_tcp() ? -EISCONN : -EINVAL;
+  if (!is_tcp()) return ConnectUnix(address);
+  if (state_ == State::kConnected || state_ == State::kListening) return -EISCONN;
   if (state_ == State::kConnecting) return -EALREADY;
-  if (address.family() != family_) return family_ == AF_UNIX ? -EINVAL : -EAFNOSUPPORT;
+  if (std::exchange(failed_, false)) {
+    // Only now it is as if it had never tried.
+    read_shut_ = false;
+    write_shut_ = false;
+    return error_ != 0 ? -TakeError() : -ECONNABORTED;
+  }
+  if (address.family() != family_) return -EAFNOSUPPORT;
   World* world = network_->world();
   static constexpr int kErrors[] = {ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH};
-  const bool fails = is_tcp() && world->Happens(Fault::kConnectError);
-  if (fails) {
+  if (world->Happens(Fault::kConnectError)) {
     const int error = world->faults.OneOf(kErrors);
     state_ = State::kConnecting;
     world->After(error == ETIMEDOUT ? 127'000'000'000 : 1'000'000, [self = shared_from_this(), error] {
@@ -172,20 +178,24 @@ int Socket::Connect(const Address& address) {
     });
     return 0;
   }
-  if (is_tcp()) {
-    if (local_.empty()) {
-      // A host that nobody has named speaks from the address that it speaks to, as over the loopback.
-      local_ = address;
-      local_.set_port(network_->FreePort(local_));
-      network_->bound_[local_] = weak_from_this();
-    }
-    state_ = State::kConnecting;
-    peer_address_ = address;
-    Arrive(address, /*tries=*/0);
-    return 0;
+  if (local_.empty()) {
+    // A host that nobody has named speaks from the address that it speaks to, as over the loopback.
+    local_ = address;
+    local_.set_port(network_->FreePort(local_));
+    network_->bound_[local_] = weak_from_this();
   }
+  state_ = State::kConnecting;
+  peer_address_ = address;
+  Arrive(address, /*tries=*/0);
+  return 0;
+}
+
+int Socket::ConnectUnix(const Address& address) {
+  if (address.family() != family_) return -EINVAL;
   const std::shared_ptr<Socket> listener = network_->FindListener(address);
   if (listener == nullptr) return -ECONNREFUSED;
+  if (state_ == State::kConnected) return -EISCONN;
+  if (state_ == State::kListening) return -EINVAL;
   if (listener->backlog_.size() >= listener->backlog_max_) return -EAGAIN;
   auto other = std::make_shared<Socket>(network_, family_);
   peer_address_ = listener->local_;
@@ -193,7 +203,7 @@ int Socket::Connect(const Address& address) {
   other->peer_address_ = local_;
   Join(shared_from_this(), other, network_->buffer_bytes());
   listener->backlog_.push_back(std::move(other));
-  listener->notify();
+  listener->notify(POLLIN);
   return 0;
 }
 
@@ -230,11 +240,11 @@ void Socket::Arrive(const Address& to, int tries) {
     Join(self, other, network->buffer_bytes());
     self->state_ = State::kConnecting;  // until the answer has come back
     listener->backlog_.push_back(other);
-    listener->notify();
+    listener->notify(POLLIN);
     world->At(back, [self] {
       if (self->closed_ || self->state_ != State::kConnecting) return;
       self->state_ = State::kConnected;
-      self->notify();
+      self->notify(0);
     });
   });
 }
@@ -242,7 +252,10 @@ void Socket::Arrive(const Address& to, int tries) {
 void Socket::Fail(int error) {
   error_ = error;
   state_ = State::kNew;
-  notify();
+  failed_ = true;
+  read_shut_ = true;
+  write_shut_ = true;
+  notify(0);
 }
 
 int Socket::ConnectResult() {
@@ -267,7 +280,6 @@ std::shared_ptr<Socket> Socket::Accept() {
   if (backlog_.empty()) return nullptr;
   std::shared_ptr<Socket> first = std::move(backlog_.front());
   backlog_.pop_front();
-  notify();  // a connect that waits for a place
   return first;
 }
 
@@ -280,41 +292,47 @@ bool Socket::has_more() const {
 }
 
 int Socket::Receive(std::byte* data, size_t size, bool may_be_short) {
-  if (state_ != State::kConnected && state_ != State::kConnecting) {
-    if (error_ != 0) return -TakeError();
-    return is_tcp() ? -ENOTCONN : -EINVAL;
-  }
-  if (in_ == nullptr) return -EAGAIN;
-  if (read_shut_ && in_->arrived.empty()) return 0;
-  if (!in_->arrived.empty()) {
+  if (!is_tcp() && state_ != State::kConnected) return -EINVAL;
+  if (state_ == State::kListening) return -ENOTCONN;
+  if (in_ != nullptr && !in_->arrived.empty()) {
     size_t n = std::min(size, in_->arrived.size());
     World* world = network_->world();
     if (n > 1 && may_be_short && world->Happens(Fault::kShortReceive)) n = 1 + world->faults.Below(n - 1);
     const auto end = in_->arrived.begin() + static_cast<std::ptrdiff_t>(n);
     std::copy(in_->arrived.begin(), end, data);
     in_->arrived.erase(in_->arrived.begin(), end);
-    if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) peer->notify();  // there is room again
+    if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr)
+      peer->notify(POLLOUT);  // there is room again
     return static_cast<int>(n);
   }
+  if (is_tcp() && in_ != nullptr && in_->ended) return 0;  // an end that has arrived stays, whatever comes after it
   if (error_ != 0) return -TakeError();
-  if (in_->ended || broken_) return 0;
-  return size == 0 ? 0 : -EAGAIN;
+  if (read_shut_) return 0;
+  if (state_ == State::kConnecting) return -EAGAIN;
+  return state_ == State::kConnected && !broken_ ? -EAGAIN : -ENOTCONN;
 }
 
 int Socket::Send(const std::byte* data, size_t size, bool may_be_short) {
-  if (error_ != 0) return -TakeError();
-  if (broken_ || write_shut_) return -EPIPE;
-  if (state_ != State::kConnected) return is_tcp() ? -EPIPE : -ENOTCONN;
-  if (out_->unread && !is_tcp()) return -EPIPE;
-  if (size == 0) return 0;
+  const std::shared_ptr<Socket> peer = peer_.lock();
+  if (!is_tcp()) {
+    if (state_ != State::kConnected) return -ENOTCONN;
+    if (write_shut_) return -EPIPE;
+    if (size == 0) return 0;
+    if (error_ != 0) return -TakeError();
+    if (peer == nullptr || peer->closed_ || peer->read_shut_) return -EPIPE;
+  } else {
+    if (error_ != 0) return -TakeError();
+    if (state_ == State::kConnecting) return -EAGAIN;
+    if (state_ != State::kConnected || broken_ || write_shut_) return -EPIPE;
+    if (size == 0) return 0;
+  }
   World* world = network_->world();
   size_t n = std::min(size, out_->room());
   if (n == 0) return -EAGAIN;
   if (n > 1 && may_be_short && world->Happens(Fault::kShortSend)) n = 1 + world->faults.Below(n - 1);
-  const std::shared_ptr<Socket> peer = peer_.lock();
   if (!is_tcp()) {
     out_->arrived.insert(out_->arrived.end(), data, data + n);
-    if (peer != nullptr) peer->notify();
+    peer->notify(POLLIN);
     return static_cast<int>(n);
   }
   if (peer != nullptr && world->Happens(Fault::kReset)) {
@@ -327,14 +345,30 @@ int Socket::Send(const std::byte* data, size_t size, bool may_be_short) {
 }
 
 void Socket::SendEnd() {
-  if (out_ == nullptr || out_->ending) return;
+  if (out_->ending) return;
   out_->ending = true;
-  if (is_tcp()) {
-    Transmit(Flow::Segment::Kind::kEnd, {});
-    return;
-  }
-  out_->ended = true;
-  if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) peer->notify();
+  Transmit(Flow::Segment::Kind::kEnd, {});
+}
+
+void Socket::ArriveEnd() {
+  if (broken_) return;
+  in_->ended = true;
+  read_shut_ = true;
+  notify(0);
+}
+
+void Socket::End() {
+  if (broken_) return;
+  broken_ = true;
+  read_shut_ = true;
+  write_shut_ = true;
+  notify(0);
+}
+
+void Socket::ShutByPeer(bool read, bool write) {
+  read_shut_ = read_shut_ || read;
+  write_shut_ = write_shut_ || write;
+  notify(0);
 }
 
 void Socket::Transmit(Flow::Segment::Kind kind, std::vector<std::byte> bytes) {
@@ -347,39 +381,47 @@ void Socket::Transmit(Flow::Segment::Kind kind, std::vector<std::byte> bytes) {
 void Socket::Deliver(const std::shared_ptr<Socket>& peer) {
   World* world = network_->world();
   if (network_->Holds(local_, peer_address_)) {
-    // Sent again, until it comes through.
-    if (!out_->segments.empty()) {
+    if (out_->segments.empty()) return;
+    // Sent again, until it comes through, or is given up.
+    if (world->now() - out_->segments.front().at > kGiveUpNs) {
+      out_->segments.clear();
+      out_->under_way = 0;
+      Reset(ETIMEDOUT);
+    } else {
       world->After(kRetransmitNs, [self = shared_from_this(), peer] { self->Deliver(peer); });
     }
     return;
   }
-  bool changed = false;
   while (!out_->segments.empty() && out_->segments.front().at <= world->now()) {
     const Flow::Segment segment = std::move(out_->segments.front());
     out_->segments.pop_front();
     out_->under_way -= segment.bytes.size();
     if (segment.kind == Flow::Segment::Kind::kReset) {
-      if (peer != nullptr) peer->Reset(peer->in_->ended ? EPIPE : ECONNRESET);
+      if (peer != nullptr) peer->ArriveReset();
     } else if (segment.kind == Flow::Segment::Kind::kEnd) {
       out_->ended = true;
-    } else if (peer == nullptr || out_->unread) {
-      // Nobody is there to read it: that end says so.
-      world->At(network_->ArrivalTime(peer_address_, local_, 0),
-                [self = shared_from_this()] { self->Reset(self->in_->ended ? EPIPE : ECONNRESET); });
+      if (peer != nullptr) peer->ArriveEnd();
+      if (in_->ended) {
+        End();
+        if (peer != nullptr) peer->End();
+      }
+    } else if (peer == nullptr || out_->unread || peer->broken_ || (peer->read_shut_ && peer->out_->ending)) {
+      // Nobody will read it: that end says so, and if it is still there, being shut in both directions, it ends so too.
+      if (peer != nullptr && !peer->closed_) peer->Reset(ECONNRESET);
+      world->At(network_->ArrivalTime(peer_address_, local_, 0), [self = shared_from_this()] { self->ArriveReset(); });
     } else {
       out_->arrived.insert(out_->arrived.end(), segment.bytes.begin(), segment.bytes.end());
+      peer->notify(POLLIN);
     }
-    changed = true;
   }
-  if (changed && peer != nullptr) peer->notify();
 }
+
+void Socket::ArriveReset() { Reset(in_->ended && !out_->ending ? EPIPE : ECONNRESET); }
 
 void Socket::Reset(int error) {
   if (broken_ || closed_) return;
-  broken_ = true;
   error_ = error;
-  if (in_ != nullptr) in_->ended = true;
-  notify();
+  End();
 }
 
 void Socket::Break(int error) {
@@ -397,25 +439,35 @@ void Socket::Break(int error) {
 
 int Socket::Shutdown(int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
-  if (state_ == State::kListening) {
-    if (how == SHUT_WR) return 0;
-    read_shut_ = true;
-    state_ = is_tcp() ? State::kBound : state_;
-    notify();
+  const bool read = how != SHUT_WR;
+  const bool write = how != SHUT_RD;
+  if (!is_tcp()) {
+    ShutByPeer(read, write);
+    if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) peer->ShutByPeer(write, read);
     return 0;
   }
-  if (state_ != State::kConnected) return -ENOTCONN;
-  if (how != SHUT_WR) {
-    read_shut_ = true;
-    if (!is_tcp()) in_->unread = true;
+  if (state_ == State::kListening) {
+    if (!read) return 0;
+    state_ = State::kBound;
+    RefuseBacklog();
+    notify(0);
+    return 0;
   }
-  if (how != SHUT_RD && !write_shut_) {
-    write_shut_ = true;
-    SendEnd();
+  if (state_ == State::kConnecting) return -ENOTCONN;
+  // What is not connected is marked all the same.
+  read_shut_ = read_shut_ || read;
+  write_shut_ = write_shut_ || write;
+  const bool connected = state_ == State::kConnected && !broken_;
+  if (connected && write) SendEnd();
+  notify(0);
+  return connected ? 0 : -ENOTCONN;
+}
+
+void Socket::RefuseBacklog() {
+  for (const std::shared_ptr<Socket>& waiting : std::exchange(backlog_, {})) {
+    waiting->refused_ = true;
+    waiting->Close();
   }
-  notify();
-  if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr && !is_tcp()) peer->notify();
-  return 0;
 }
 
 void Socket::Close() {
@@ -425,38 +477,40 @@ void Socket::Close() {
     const auto bound = network_->bound_.find(local_);
     if (bound != network_->bound_.end() && bound->second.lock().get() == this) network_->bound_.erase(bound);
   }
-  for (const std::shared_ptr<Socket>& waiting : std::exchange(backlog_, {})) {
-    waiting->resets_on_close_ = true;
-    waiting->Close();
-  }
+  RefuseBacklog();
   if (in_ == nullptr) return;
   in_->unread = true;
+  const bool reset = !in_->arrived.empty() || refused_ || (is_tcp() && resets_on_close_);
   const std::shared_ptr<Socket> peer = peer_.lock();
-  const bool reset = !in_->arrived.empty() || (is_tcp() && resets_on_close_);
-  if (reset && !broken_) {
-    if (is_tcp()) {
-      Transmit(Flow::Segment::Kind::kReset, {});
-    } else if (peer != nullptr) {
-      out_->ended = true;
-      peer->error_ = ECONNRESET;
-      peer->notify();
-    }
+  if (!is_tcp()) {
+    if (peer == nullptr) return;
+    if (reset) peer->error_ = ECONNRESET;
+    peer->ShutByPeer(true, true);
     return;
   }
-  if (!broken_) SendEnd();
-  if (peer != nullptr) peer->notify();
+  read_shut_ = true;
+  write_shut_ = true;
+  if (broken_) return;
+  if (reset) {
+    broken_ = true;
+    Transmit(Flow::Segment::Kind::kReset, {});
+  } else {
+    SendEnd();
+  }
 }
 
+// As unix_poll() and tcp_poll() of Linux put it together.
 short Socket::Poll() const {
   short events = 0;
-  if (state_ == State::kListening) return backlog_.empty() ? 0 : POLLIN | POLLRDNORM;
+  const bool listening = state_ == State::kListening;
+  if (listening && is_tcp()) return backlog_.empty() ? 0 : POLLIN | POLLRDNORM;
   if (error_ != 0) events |= POLLERR;
-  if (in_ == nullptr) return static_cast<short>(events | POLLOUT | POLLHUP);
-  const bool no_more = in_->ended || read_shut_ || broken_;
-  if (!in_->arrived.empty() || no_more || error_ != 0) events |= POLLIN | POLLRDNORM;
-  if (no_more) events |= POLLRDHUP;
-  if (no_more && (write_shut_ || broken_)) events |= POLLHUP;
-  if (state_ == State::kConnected && (out_->room() != 0 || broken_)) events |= POLLOUT | POLLWRNORM;
+  const bool over = broken_ || state_ == State::kNew || state_ == State::kBound;
+  if (over || (read_shut_ && write_shut_)) events |= POLLHUP;
+  if (read_shut_) events |= POLLIN | POLLRDNORM | POLLRDHUP;
+  if (!backlog_.empty() || (in_ != nullptr && !in_->arrived.empty())) events |= POLLIN | POLLRDNORM;
+  const bool room = out_ == nullptr || out_->room() != 0 || (is_tcp() && (write_shut_ || broken_));
+  if (room && !listening && state_ != State::kConnecting) events |= POLLOUT | POLLWRNORM;
   return events;
 }
 

@@ -7,8 +7,13 @@
 //   kNew -> kBound -> kListening              connections wait in `backlog` until they are accepted
 //   kNew -> kConnecting -> kConnected         a TCP handshake takes a round trip and needs a place in the backlog
 //
-// Who waits on a socket is told by `notify` whenever anything about it changes. Source: tcp(7), unix(7), and what the
-// real kernel was seen to do (tests/sim/differential_test.cc).
+// A connection that is over stays kConnected and is `broken_`: for TCP after a reset, or when both ends have arrived;
+// for Unix after a reset that was injected. A Unix socket knows at once what its peer does: a peer that shuts one
+// direction, or closes, shuts the other here.
+//
+// Who waits on a socket is told by `notify` whenever anything about it changes: which events of poll(2) it is, or 0,
+// the state: whoever waits is to look. Source: tcp(7), unix(7), and what the real kernel is seen to do
+// (tests/sim/differential_test.cc).
 
 #ifndef EVRING_SIM_SOCKET_H_
 #define EVRING_SIM_SOCKET_H_
@@ -75,7 +80,7 @@ struct Flow {
   int64_t last_arrival = 0;
   bool ending = false;  // the writer's end is under way behind its bytes
   bool ended = false;   // and has arrived
-  bool unread = false;  // the reader has gone
+  bool unread = false;  // the reader has closed
 
   size_t room() const {
     const size_t used = arrived.size() + under_way;
@@ -114,24 +119,37 @@ class Socket : public std::enable_shared_from_this<Socket> {
   int TakeError() { return std::exchange(error_, 0); }
 
   bool can_accept() const { return !backlog_.empty(); }
+  // No connection can be accepted any more, or never could.
+  bool accepts_nothing() const { return state_ != State::kListening || (read_shut_ && backlog_.empty()); }
   bool has_more() const;  // bytes, or for TCP an end, that a receive would find
   const Address& local() const { return local_; }
   const Address& peer() const { return peer_address_; }
   void set_resets_on_close(bool on) { resets_on_close_ = on; }
   std::map<std::pair<int, int>, int>& options() { return options_; }
 
-  std::function<void()> notify = [] {};
+  std::function<void(short events)> notify = [](short) {};
 
   static void Join(const std::shared_ptr<Socket>& a, const std::shared_ptr<Socket>& b, size_t capacity);
 
  private:
   friend class Network;
 
+  int ConnectUnix(const Address& address);
   // The peer's side of a handshake, at the time the request arrives there.
   void Arrive(const Address& to, int tries);
   void Fail(int error);
   void Reset(int error);
+  // A reset has come from the network.
+  void ArriveReset();
   void SendEnd();
+  // The peer's end has come.
+  void ArriveEnd();
+  // The connection is over.
+  void End();
+  // Of a Unix peer: what it does shuts these directions here.
+  void ShutByPeer(bool read, bool write);
+  // The connections that wait to be accepted will not be.
+  void RefuseBacklog();
   // Puts a segment on the link, behind those sent before.
   void Transmit(Flow::Segment::Kind kind, std::vector<std::byte> bytes);
   // What has come to the end of the link by now.
@@ -140,11 +158,13 @@ class Socket : public std::enable_shared_from_this<Socket> {
   Network* const network_;
   const int family_;
   State state_ = State::kNew;
-  bool read_shut_ = false;
-  bool write_shut_ = false;
-  bool broken_ = false;  // reset, or the peer of a Unix socket has gone: writing is of no use
+  bool read_shut_ = false;   // by this end, or because there is nothing more to read
+  bool write_shut_ = false;  // likewise
+  bool broken_ = false;      // the connection is over
   bool closed_ = false;
-  bool resets_on_close_ = false;
+  bool resets_on_close_ = false;  // TCP
+  bool refused_ = false;          // was never accepted, and will not be
+  bool failed_ = false;           // the connection attempt; the next one reports it
   int error_ = 0;
   size_t backlog_max_ = 0;
   Address local_;

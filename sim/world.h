@@ -11,7 +11,6 @@
 #include <functional>
 #include <limits>
 #include <map>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -27,10 +26,10 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 class World {
  public:
   // `journal`: is told too, if it is not nullptr; borrowed.
-  World(uint64_t seed, const FaultRules& rules, std::set<uint64_t> left_out, size_t log_lines, Journal* journal)
+  World(uint64_t seed, const FaultRules& rules, FaultChoice choice, size_t log_lines, Journal* journal)
       : random(seed, /*stream=*/1),
         network(seed, /*stream=*/2),
-        faults(seed, rules, std::move(left_out)),
+        faults(seed, rules, std::move(choice)),
         log(log_lines),
         journal_(journal) {}
 

@@ -206,8 +206,8 @@ Task<bool> ServerConnection::Handle() {
     if (!refused_ && !broken_ && !stopped) Report(ServerError::Source::kHandler, status);
     if (refused_) {
       // ReadBody() has put the answer into the output.
-    } else if (response_.begun() || end_of_stream_) {
-      co_return false;
+    } else if (response_.begun() || end_of_stream_ || sending_) {
+      co_return false;  // it cannot be said any more
     } else {
       response_.Reset();
       response_.set_status(StatusForError(status));
@@ -285,10 +285,13 @@ void ServerConnection::Report(ServerError::Source source, absl::Status status) n
 }
 
 Task<absl::Status> ServerConnection::SendGathered() {
+  // Of what a failed send was to say, a part may have gone out: whatever came next would be taken for its rest.
+  if (sending_) co_return absl::UnavailableError("an earlier send has failed");
   deadline_.MoveTo(server_->options_.write_timeout);
   sending_ = true;
   absl::Status status = co_await stream_.Write(AsBytes(output_));
   if (!status.ok()) {
+    keep_alive_ = false;
     Broken(status);
     co_return status;
   }

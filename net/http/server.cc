@@ -81,13 +81,15 @@ Task<absl::Status> Server::Accept(Listener* listener, TaskGroup* connections) {
   absl::Duration pause = absl::Milliseconds(5);
   int next_worker = 0;
   for (;;) {
-    if (open_connections() >= options_.connections_max) {
-      if (draining_.load(std::memory_order_acquire)) co_return absl::OkStatus();
+    const bool full = open_connections() >= options_.connections_max;
+    if (full && !draining_.load(std::memory_order_acquire)) {
       if (absl::Status status = co_await Sleep(absl::Milliseconds(5)); !status.ok()) co_return status;
       continue;
     }
     absl::StatusOr<Stream> stream = co_await listener->Accept();
     if (stream.ok()) {
+      // Draining: one that came while there was no room. It is closed, so that its client does not wait.
+      if (full) continue;
       pause = absl::Milliseconds(5);
       {
         std::lock_guard lock(mutex_);

@@ -149,6 +149,26 @@ Task<> ReplaceInVain(std::string directory) {
 
 TEST_F(FileTest, AnErrorOfAReplacementLeavesNothingBehind) { Run(ReplaceInVain(directory_)); }
 
+Task<> ReplaceOverLeftovers(std::string directory) {
+  const std::string path = directory + "/a";
+  const std::string victim = directory + "/victim";
+  CO_ASSERT_OK(co_await ReplaceFile(victim, Bytes("untouched")));
+  absl::Status status = co_await ReplaceFile(victim + std::string("\0x", 2), Bytes("x"));
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  // A link that was left there is not followed, and its mode is not taken over.
+  EXPECT_EQ(symlink(victim.c_str(), (path + ".new").c_str()), 0);
+  CO_ASSERT_OK(co_await ReplaceFile(path, Bytes("secret"), 0600));
+  struct stat info;
+  EXPECT_EQ(lstat(path.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISREG(info.st_mode));
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+  const absl::StatusOr<std::string> content = co_await Content(victim);
+  CO_ASSERT_OK(content.status());
+  EXPECT_EQ(*content, "untouched");
+}
+
+TEST_F(FileTest, AReplacementTouchesNoOtherFile) { Run(ReplaceOverLeftovers(directory_)); }
+
 Task<absl::Status> ReplaceStopped(std::string path) { co_return co_await ReplaceFile(path, Bytes("new")); }
 
 Task<> StopBefore(std::string path) {

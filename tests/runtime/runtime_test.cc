@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -231,6 +232,47 @@ Task<int> ComputationsBeforeARead() {
 TEST(Worker, LooksAtItsRingEveryFewLongTasks) {
   // Eight tasks at most until the ring is looked at, four in the queue before the reader, and one round to notice.
   EXPECT_LE(RunValue(ComputationsBeforeARead(), WithWorkers(1)), 16);
+}
+
+Task<> YieldUntil(const std::atomic<bool>* over, std::atomic<int>* turns) {
+  while (!*over) {
+    ++*turns;
+    co_await Yield();
+  }
+}
+
+Task<absl::Status> SleepLong() { co_return co_await Sleep(absl::Hours(1)); }
+
+// Made ready by a timer, so that it runs next, and computes until the other task has had a turn. False: it has none.
+Task<bool> ComputeUntilTurn(const std::atomic<int>* turns) {
+  const absl::Status status = co_await WithTimeout(absl::Milliseconds(1), SleepLong());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  const int before = *turns;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (*turns == before) {
+    if (std::chrono::steady_clock::now() > end) co_return false;
+  }
+  co_return true;
+}
+
+Task<> ATaskBehindALongOne() {
+  std::atomic<bool> over{false};
+  std::atomic<int> turns{0};
+  JoinHandle<> other = co_await Spawn(YieldUntil(&over, &turns));
+  for (int i = 0; i < 20; ++i) {
+    const bool had_a_turn = co_await ComputeUntilTurn(&turns);
+    EXPECT_TRUE(had_a_turn) << "round " << i;
+    if (!had_a_turn) break;
+  }
+  over = true;
+  co_await std::move(other);
+}
+
+// The only ready task of a worker needs no other worker, until something is ready before it.
+TEST(Worker, ALoneTaskThatIsOvertakenIsTakenElsewhere) {
+  RuntimeOptions options = WithWorkers(2);
+  options.rescue_threshold = absl::InfiniteDuration();
+  RunOk(ATaskBehindALongOne(), options);
 }
 
 // --- Wakes

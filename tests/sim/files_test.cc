@@ -143,6 +143,27 @@ TEST(FileSystem, NamesReachTheDiskInOrder) {
   EXPECT_EQ(states, (std::set<std::string>{"a", "b", "c"}));
 }
 
+TEST(FileSystem, AFailedSyncIsNotRepairedByASecond) {
+  int lost = 0;
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    FileSystem files(kPlenty);
+    Put(&files, "/a", std::string(3 * FileSystem::kPage, 'o'), /*sync=*/true);
+    FileSystem::Handle file;
+    ASSERT_EQ(files.Open("/a", 0, &file), 0);
+    const std::string text(3 * FileSystem::kPage, 'n');
+    ASSERT_EQ(files.Write(file, 0, Bytes(text)), 3 * 4096);
+    Random random(seed);
+    files.FailSync(file, &random);
+    ASSERT_EQ(files.Sync(file), 0);
+    EXPECT_EQ(All(files, file), text);
+    if (Get(files.AfterCrash(&random).get(), "/a") != text) ++lost;
+    ASSERT_EQ(files.Write(file, 0, Bytes(text)), 3 * 4096);
+    ASSERT_EQ(files.Sync(file), 0);
+    EXPECT_EQ(Get(files.AfterCrash(&random).get(), "/a"), text) << "written again, it is there";
+  }
+  EXPECT_GT(lost, 0);
+}
+
 // Replaces a file by writing a new one and renaming it. Answers how many of the crashes leave neither the old content
 // nor the new.
 int Losses(bool sync_file, bool sync_directory) {

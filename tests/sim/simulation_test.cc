@@ -168,11 +168,11 @@ TEST(Simulation, AFaultCanBeLeftOut) {
   static_cast<void>(whole.Run(EchoScenario(whole.random(), 5)));
   ASSERT_FALSE(whole.report().injected.empty());
   SimulationOptions options = Seeded(7, FaultRules::Storm());
-  for (const Injection& injection : whole.report().injected) options.left_out.insert(injection.number);
+  for (const Injection& injection : whole.report().injected) options.choice.left_out.insert(injection.number);
   Simulation without(options);
   static_cast<void>(without.Run(EchoScenario(without.random(), 5)));
   for (const Injection& injection : without.report().injected)
-    EXPECT_FALSE(options.left_out.contains(injection.number));
+    EXPECT_FALSE(options.choice.left_out.contains(injection.number));
 }
 
 // --- Runs that cannot end

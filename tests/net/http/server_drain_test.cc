@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -230,6 +231,39 @@ TEST_P(DrainTest, AfterTheTimeLimitTheRestIsCutOff) {
   EXPECT_EQ(stopped.load(), 2);
   hangs.ReadToEnd();
   does_not_read.Close();
+}
+
+// Connections that the kernel has accepted, while the server has as many as it may, end with the drain: they do not
+// wait for those that are served.
+TEST_P(DrainTest, ConnectionsThatFoundNoRoomAreClosedAtOnce) {
+  ServerOptions options;
+  options.connections_max = 1;
+  options.drain_timeout = absl::Minutes(10);
+  std::atomic<bool> begun{false}, release{false};
+  ServerUnderTest server(GetParam(), options, [&](ServerRequest* request, ServerResponse* response) {
+    return [](ServerRequest*, ServerResponse* to, std::atomic<bool>* b, std::atomic<bool>* r) -> Task<absl::Status> {
+      *b = true;
+      while (!r->load()) {
+        if (absl::Status status = co_await Sleep(absl::Milliseconds(1)); !status.ok()) co_return status;
+      }
+      to->Send(kText, kAnswer);
+      co_return absl::OkStatus();
+    }(request, response, &begun, &release);
+  });
+  TestClient served(server.port());
+  served.Send(Get("/"));
+  ASSERT_TRUE(Eventually([&] { return begun.load(); }));
+  TestClient waits(server.port()), waits_too(server.port());
+  waits.Send(Get("/"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  server.server().Drain();
+  waits.ReadToEnd();
+  waits_too.ReadToEnd();
+  release = true;
+  const auto response = served.ReadResponse();
+  ASSERT_TRUE(response.has_value());
+  EXPECT_EQ(response->body, kAnswer);
+  EXPECT_TRUE(server.Ended().ok());
 }
 
 TEST_P(DrainTest, DrainOfADrainedServerDoesNothing) {

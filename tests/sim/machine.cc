@@ -1,0 +1,454 @@
+#include "tests/sim/machine.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kevent/check.h"
+#include "kevent/handle.h"
+
+namespace evring::sim {
+namespace {
+
+using kevent::Event;
+using kevent::EventType;
+
+constexpr int kBacklog = 64;  // more than a program connects: what a full one does is not compared
+
+std::string Result(int result) { return result < 0 ? strerrorname_np(-result) : absl::StrCat(result); }
+
+std::string PollText(int events) {
+  if (events < 0) return Result(events);
+  static constexpr std::pair<int, const char*> kBits[] = {
+      {POLLIN, "in"},   {POLLOUT, "out"},       {POLLRDHUP, "rdhup"},   {POLLHUP, "hup"},
+      {POLLERR, "err"}, {POLLRDNORM, "rdnorm"}, {POLLWRNORM, "wrnorm"}, {POLLNVAL, "nval"},
+  };
+  std::string text;
+  for (const auto& [bit, name] : kBits) {
+    if ((events & bit) != 0) absl::StrAppend(&text, text.empty() ? "" : "|", name);
+  }
+  return text;
+}
+
+uint32_t Fnv(const std::byte* data, size_t n) {
+  uint32_t hash = 0x811c9dc5u;
+  for (size_t i = 0; i < n; ++i) hash = (hash ^ static_cast<uint32_t>(data[i])) * 0x01000193u;
+  return hash;
+}
+
+}  // namespace
+
+class Machine::Request : public kevent::Kevent {
+ public:
+  Request(EventType type, const Step& step) : Kevent(type, -1, 0, nullptr), step(step) {}
+
+  const Step step;
+  std::vector<std::byte> memory;
+  iovec pieces[3] = {};
+  msghdr message = {};
+  sockaddr_storage address = {};
+  Slot* slot = nullptr;
+  bool tcp = false;
+  int accepted = 0;      // connections so far
+  std::string observed;  // since the last Observe()
+};
+
+Machine::Machine(const MachineOptions& options) : options_(options) {
+  kevent::RingOptions ring_options;
+  ring_options.sq_entries = 64;
+  ring_options.cq_entries = 1024;
+  auto ring = kevent::Ring::Create(options.kernel, ring_options);
+  EVRING_CHECK(ring.ok(), "the test needs a ring");
+  ring_ = *std::move(ring);
+  for (int group = 0; group < kGroups; ++group) {
+    kevent::BufferRingOptions buffer_options;
+    buffer_options.group = static_cast<uint16_t>(group);
+    buffer_options.buffer_bytes = kBufferBytes;
+    buffer_options.initial = kBuffers[static_cast<size_t>(group)];
+    buffer_options.max = kBuffers[static_cast<size_t>(group)];
+    auto buffers = kevent::BufferRing::Create(ring_.get(), buffer_options);
+    EVRING_CHECK(buffers.ok(), "the test needs buffers");
+    buffers_[static_cast<size_t>(group)] = *std::move(buffers);
+  }
+}
+
+Machine::~Machine() = default;
+
+Trace Machine::Run(const Program& program, uint64_t number, int64_t quiet_ns) {
+  run_ = number;
+  quiet_ns_ = quiet_ns;
+  Trace trace;
+  for (const Step& step : program) {
+    std::string line = Do(step);
+    if (step.submit) {
+      Settle();
+      absl::StrAppend(&line, Observe());
+    }
+    trace.push_back(std::move(line));
+  }
+  CleanUp(&trace);
+  return trace;
+}
+
+io_uring_sqe* Machine::Entry() {
+  io_uring_sqe* sqe = ring_->GetSqe();
+  EVRING_CHECK(sqe != nullptr, "a program fits into the ring");
+  return sqe;
+}
+
+void Machine::Settle() {
+  const auto consume = [this] {
+    return ring_->Consume(ring_->cq_entries(), [this](kevent::Kevent* kevent, const Event& event) {
+      auto* request = static_cast<Request*>(kevent);
+      std::string& text = request->observed;
+      if (request->type() == EventType::kAccept && event.result >= 0) {
+        Accepted(request, event.result);
+      } else if (flooded_ && request->type() != EventType::kNop && event.result > 0) {
+        absl::StrAppend(&text, " some");
+      } else if (flooded_ && request->type() == EventType::kNop && (event.result >= 0 || event.result == -EALREADY)) {
+        // How many were found: the real kernel may have given a send that waits to a thread (EALREADY).
+        absl::StrAppend(&text, " ended");
+      } else if (flooded_ && event.result == -EINTR) {
+        // The same: a cancel interrupts the thread.
+        absl::StrAppend(&text, " ", Result(-ECANCELED));
+      } else {
+        absl::StrAppend(&text, " ", Result(event.result));
+      }
+      if (request->type() == EventType::kReceive && event.result > 0 && !flooded_) {
+        const auto n = static_cast<size_t>(event.result);
+        const std::byte* data = request->memory.data();
+        if (event.has_buffer())
+          data = buffers_[static_cast<size_t>(request->step.group)]->Take(event.buffer_id(), n).data();
+        absl::StrAppend(&text, "#", absl::Hex(Fnv(data, n)));
+      }
+      if (event.has_buffer()) {
+        held_[static_cast<size_t>(request->step.group)].push_back(event.buffer_id());
+        absl::StrAppend(&text, " buffer");
+      }
+      if ((event.flags & Event::kSocketNonEmpty) != 0 && !flooded_) absl::StrAppend(&text, " nonempty");
+      if (!event.last()) {
+        absl::StrAppend(&text, " more;");
+        return;
+      }
+      absl::StrAppend(&text, ".");
+      if (request->slot == nullptr) return;
+      if (request->slot->receiving == request) request->slot->receiving = nullptr;
+      if (request->slot->sending == request) request->slot->sending = nullptr;
+    });
+  };
+  int quiet = 0;
+  while (quiet < 2) {
+    EVRING_CHECK(ring_->Enter() == 0, "an enter is taken");
+    quiet = consume() == 0 ? quiet + 1 : 0;
+    if (quiet != 1 || quiet_ns_ == 0) continue;
+    kevent::WaitArgs wait;
+    wait.deadline_ns = options_.kernel->NowNs() + quiet_ns_;
+    ring_->Wait(ring_->state(), wait);
+    if (consume() != 0) quiet = 0;
+  }
+}
+
+std::string Machine::Observe() {
+  std::string text;
+  for (auto& [number, request] : requests_) {
+    if (request->observed.empty()) continue;
+    absl::StrAppend(&text, " r", number, ":", std::exchange(request->observed, ""));
+  }
+  absl::StrAppend(&text, " |");
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    // With full buffers, how far an end comes through is the kernel's affair; so is how full counts as full.
+    if (slot.fd < 0 || (flooded_ && slot.tcp)) continue;
+    int events = options_.kernel->PollNow(slot.fd, POLLIN | POLLOUT | POLLRDHUP | POLLRDNORM | POLLWRNORM);
+    if (flooded_ && events >= 0) events &= ~(POLLOUT | POLLWRNORM);
+    absl::StrAppend(&text, " s", i, "=", PollText(events));
+  }
+  return text;
+}
+
+void Machine::Fill(int number, int fd, bool tcp) {
+  Slot& slot = slots_[static_cast<size_t>(number)];
+  if (slot.fd >= 0) options_.kernel->Close(slot.fd);
+  slot = Slot();
+  slot.fd = fd;
+  slot.tcp = tcp;
+}
+
+void Machine::Accepted(Request* request, int fd) {
+  const int to = request->step.other + request->accepted++;
+  if (request->accepted > kAcceptedSlots || to >= kSlots || slots_[static_cast<size_t>(to)].fd >= 0) {
+    options_.kernel->Close(fd);
+    absl::StrAppend(&request->observed, " one too many");
+    return;
+  }
+  Fill(to, fd, request->tcp);
+  absl::StrAppend(&request->observed, " s", to);
+}
+
+// --- Steps
+
+Machine::Name Machine::NameOf(int slot, bool tcp) const {
+  if (const auto found = names_.find(slot); found != names_.end()) {
+    const auto family = reinterpret_cast<const sockaddr*>(found->second.bytes.data())->sa_family;
+    if ((family == AF_INET) == tcp) return found->second;
+  }
+  if (tcp) {
+    // An address of the loopback for each run: ports that an earlier one has left in TIME_WAIT are not in the way.
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(0x7f010000u + static_cast<uint32_t>(run_ % 0xfe0000u) + 2);
+    address.sin_port = htons(1);  // nobody listens there
+    return {std::string(reinterpret_cast<const char*>(&address), sizeof(address))};
+  }
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string name = absl::StrCat("evring-program-", getpid(), "-", run_, "-", slot);
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  return {std::string(reinterpret_cast<const char*>(&address), offsetof(sockaddr_un, sun_path) + 1 + name.size())};
+}
+
+int Machine::BindSlot(int slot, bool tcp) {
+  const int fd = slots_[static_cast<size_t>(slot)].fd;
+  Name name = NameOf(slot, tcp);
+  if (tcp) reinterpret_cast<sockaddr_in*>(name.bytes.data())->sin_port = 0;
+  const int rc = options_.kernel->Bind(fd, reinterpret_cast<const sockaddr*>(name.bytes.data()),
+                                       static_cast<socklen_t>(name.bytes.size()));
+  if (rc < 0) return rc;
+  auto size = static_cast<socklen_t>(name.bytes.size());
+  const int named = options_.kernel->GetSockName(fd, reinterpret_cast<sockaddr*>(name.bytes.data()), &size);
+  EVRING_CHECK(named == 0 && size == name.bytes.size(), "a socket has the name that it was given");
+  names_[slot] = name;
+  return 0;
+}
+
+std::string Machine::Do(const Step& step) {
+  kevent::Kernel* kernel = options_.kernel;
+  const int fd = step.slot < 0 ? -1 : slots_[static_cast<size_t>(step.slot)].fd;
+  const auto answer = [](int rc) { return absl::StrCat(" ", Result(rc)); };
+  switch (step.kind) {
+    case Step::Kind::kPair: {
+      int fds[2] = {-1, -1};
+      const int rc = kernel->SocketPair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+      Fill(step.slot, fds[0], false);
+      Fill(step.other, fds[1], false);
+      return answer(rc);
+    }
+    case Step::Kind::kSocket:
+    case Step::Kind::kListener: {
+      const int made = kernel->Socket(step.tcp ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      Fill(step.slot, made, step.tcp);
+      if (step.tcp) {
+        // Else a few bytes may wait for the acknowledgement of those before, 40 ms. What is accepted inherits it.
+        const int on = 1;
+        kernel->SetSockOpt(made, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+      }
+      if (step.kind == Step::Kind::kSocket) return answer(std::min(made, 0));
+      const int bound = BindSlot(step.slot, step.tcp);
+      return absl::StrCat(answer(bound), answer(kernel->Listen(made, kBacklog)));
+    }
+    case Step::Kind::kBind:
+      return answer(BindSlot(step.slot, step.tcp));
+    case Step::Kind::kListen:
+      return answer(kernel->Listen(fd, kBacklog));
+    case Step::Kind::kLinger: {
+      const linger none = {.l_onoff = 1, .l_linger = 0};
+      return answer(kernel->SetSockOpt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)));
+    }
+    case Step::Kind::kShutdown:
+      return answer(kernel->Shutdown(fd, step.how));
+    case Step::Kind::kClose: {
+      if (fd < 0) return " closed already";
+      slots_[static_cast<size_t>(step.slot)].fd = -1;
+      return answer(kernel->Close(fd));
+    }
+    case Step::Kind::kTakeError: {
+      int error = 0;
+      socklen_t size = sizeof(error);
+      const int rc = kernel->GetSockOpt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+      return absl::StrCat(answer(rc), answer(-error));
+    }
+    case Step::Kind::kReturnBuffers:
+      for (size_t group = 0; group < kGroups; ++group) {
+        for (const uint16_t id : std::exchange(held_[group], {})) buffers_[group]->Return(id);
+      }
+      return "";
+    default:
+      return DoRequest(step);
+  }
+}
+
+std::string Machine::DoRequest(const Step& step) {
+  EventType type = EventType::kNop;
+  switch (step.kind) {
+    case Step::Kind::kConnect:
+      type = EventType::kConnect;
+      break;
+    case Step::Kind::kAccept:
+    case Step::Kind::kAcceptMultishot:
+      type = EventType::kAccept;
+      break;
+    case Step::Kind::kReceive:
+    case Step::Kind::kReceiveBuffer:
+    case Step::Kind::kReceiveMultishot:
+      type = EventType::kReceive;
+      break;
+    case Step::Kind::kSend:
+    case Step::Kind::kSendPieces:
+    case Step::Kind::kFlood:
+      type = EventType::kSend;
+      break;
+    default:
+      break;
+  }
+  auto made = std::make_unique<Request>(type, step);
+  Request* request = made.get();
+  int fd = -1;
+  if (step.slot >= 0) {
+    request->slot = &slots_[static_cast<size_t>(step.slot)];
+    request->tcp = request->slot->tcp;
+    fd = request->slot->fd;
+    // Of two requests that wait for the same, either may be first.
+    const bool sends = type == EventType::kSend;
+    Request*& pending = sends ? request->slot->sending : request->slot->receiving;
+    if (type != EventType::kNop) {
+      if (pending != nullptr) return " busy";
+      if (sends && request->slot->flooded) return " full, or nearly";
+      pending = request;
+    }
+  }
+  size_t size = static_cast<size_t>(step.size);
+  if (step.kind == Step::Kind::kFlood) {
+    size = options_.flood_bytes;
+    flooded_ = true;
+    request->slot->flooded = true;
+  }
+  request->memory.resize(size);
+  if (type == EventType::kSend) {
+    for (size_t i = 0; i < size; ++i)
+      request->memory[i] = static_cast<std::byte>(step.number * 31 + static_cast<int>(i));
+  }
+  std::byte* memory = request->memory.data();
+  const int flags = step.wait_all ? MSG_WAITALL : 0;
+  io_uring_sqe* sqe = Entry();
+  switch (step.kind) {
+    case Step::Kind::kConnect: {
+      const Name name = NameOf(step.other, step.tcp);
+      std::memcpy(&request->address, name.bytes.data(), name.bytes.size());
+      io_uring_prep_connect(sqe, fd, reinterpret_cast<const sockaddr*>(&request->address),
+                            static_cast<socklen_t>(name.bytes.size()));
+      break;
+    }
+    case Step::Kind::kAccept:
+      io_uring_prep_accept(sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
+      break;
+    case Step::Kind::kAcceptMultishot:
+      io_uring_prep_multishot_accept(sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
+      break;
+    case Step::Kind::kReceive:
+      io_uring_prep_recv(sqe, fd, memory, size, 0);
+      break;
+    case Step::Kind::kReceiveBuffer:
+      io_uring_prep_recv(sqe, fd, nullptr, size, 0);
+      sqe->flags |= IOSQE_BUFFER_SELECT;
+      sqe->buf_group = static_cast<uint16_t>(step.group);
+      break;
+    case Step::Kind::kReceiveMultishot:
+      io_uring_prep_recv_multishot(sqe, fd, nullptr, 0, 0);
+      sqe->flags |= IOSQE_BUFFER_SELECT;
+      sqe->buf_group = static_cast<uint16_t>(step.group);
+      break;
+    case Step::Kind::kSend:
+    case Step::Kind::kFlood:
+      io_uring_prep_send(sqe, fd, memory, size, flags);
+      break;
+    case Step::Kind::kSendPieces:
+      request->pieces[0] = {memory, size / 3};
+      request->pieces[1] = {memory + size / 3, 0};
+      request->pieces[2] = {memory + size / 3, size - size / 3};
+      request->message.msg_iov = request->pieces;
+      request->message.msg_iovlen = 3;
+      io_uring_prep_sendmsg(sqe, fd, &request->message, static_cast<unsigned>(flags));
+      break;
+    case Step::Kind::kCancel: {
+      const auto found = requests_.find(step.other);
+      // Without one, a number that was never a request's.
+      const uint64_t number = found == requests_.end() ? uint64_t{0x10} : found->second->number();
+      io_uring_prep_cancel64(sqe, number, 0);
+      break;
+    }
+    case Step::Kind::kCancelSlot:
+      io_uring_prep_cancel_fd(sqe, fd, IORING_ASYNC_CANCEL_ALL);
+      break;
+    case Step::Kind::kCancelAll:
+      io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+      break;
+    default:
+      EVRING_CHECK(false, "a step that is a request");
+  }
+  ring_->Start(request, sqe);
+  requests_[step.number] = std::move(made);
+  return "";
+}
+
+// --- The end of a program
+
+void Machine::CleanUp(Trace* trace) {
+  int number = 1'000;
+  const auto request = [&](Step step) {
+    step.number = number++;
+    std::string line = Do(step);
+    Settle();
+    absl::StrAppend(&line, Observe());
+    trace->push_back(absl::StrCat(step.ToString(), " ->", line));
+  };
+  Step step;
+  step.kind = Step::Kind::kCancelAll;
+  request(step);
+  step.kind = Step::Kind::kReturnBuffers;
+  request(step);
+  for (int i = 0; i < kSlots; ++i) {
+    const Slot& slot = slots_[static_cast<size_t>(i)];
+    if (slot.fd < 0 || flooded_) continue;
+    // What is left in it, and what comes after.
+    step.kind = Step::Kind::kReceive;
+    step.slot = i;
+    step.size = 16'384;
+    request(step);
+    request(step);
+  }
+  step.kind = Step::Kind::kCancelAll;
+  step.slot = -1;
+  request(step);
+  for (Slot& slot : slots_) {
+    if (slot.fd < 0) continue;
+    if (slot.tcp) {
+      const linger none = {.l_onoff = 1, .l_linger = 0};
+      options_.kernel->SetSockOpt(slot.fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    }
+    options_.kernel->Close(slot.fd);
+  }
+  Settle();
+  // What the real kernel has given to a thread of its own takes its time, cancelled or not.
+  quiet_ns_ = 10'000'000;
+  for (int tries = 0; ring_->in_flight() != 0 && tries < 1'000; ++tries) Settle();
+  EVRING_CHECK(ring_->in_flight() == 0, "every request has ended when all are cancelled");
+  slots_.fill(Slot());
+  names_.clear();
+  requests_.clear();
+  flooded_ = false;
+}
+
+}  // namespace evring::sim

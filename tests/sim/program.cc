@@ -1,0 +1,237 @@
+#include "tests/sim/program.h"
+
+#include <sys/socket.h>
+
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "sim/random.h"
+
+namespace evring::sim {
+namespace {
+
+constexpr const char* kNames[] = {
+    "pair",          "socket",           "bind",        "listen",         "listener",          "linger", "connect",
+    "accept",        "accept-multishot", "receive",     "receive-buffer", "receive-multishot", "send",   "send-pieces",
+    "flood",         "cancel",           "cancel-slot", "cancel-all",     "shutdown",          "close",  "take-error",
+    "return-buffers"};
+static_assert(std::size(kNames) == static_cast<size_t>(Step::Kind::kReturnBuffers) + 1);
+
+constexpr int kSizes[] = {0, 1, 10, 63, 64, 65, 100, 200, 300};
+
+class Generator {
+ public:
+  Generator(uint64_t seed, bool multishot_receive)
+      : random_(seed, /*stream=*/11), multishot_receive_(multishot_receive) {}
+
+  Program Generate() {
+    const size_t size = 5 + random_.Below(26);
+    batches_ = random_.OneIn(4);
+    floods_ = random_.OneIn(16);
+    AddConnection();
+    while (program_.size() < size) AddAny();
+    // Of TCP, what is sent in one batch may arrive in it or later: that depends on the network.
+    for (size_t i = 1; i < program_.size(); ++i) {
+      if (IsTcp(program_[i])) program_[i].submit = program_[i - 1].submit = true;
+    }
+    return std::move(program_);
+  }
+
+ private:
+  using Kind = Step::Kind;
+
+  Step& Add(Kind kind, int slot = -1, int other = -1) {
+    Step step;
+    step.kind = kind;
+    step.number = static_cast<int>(program_.size());
+    step.slot = slot;
+    step.other = other;
+    program_.push_back(step);
+    return program_.back();
+  }
+
+  int NewSlot() {
+    if (next_slot_ + kAcceptedSlots >= kSlots) return static_cast<int>(random_.Below(kSlots));
+    return next_slot_++;
+  }
+  // One of `slots`, mostly; now and then any, so that calls reach sockets in states that they are not for.
+  int OneOf(const std::vector<int>& slots) {
+    if (slots.empty() || random_.OneIn(25))
+      return static_cast<int>(random_.Below(static_cast<uint64_t>(next_slot_) + 1));
+    // The same few again and again: things are to happen to one socket.
+    const uint64_t few = slots.size() < 4 ? slots.size() : 4;
+    return slots[slots.size() - 1 - random_.Below(random_.OneIn(5) ? slots.size() : few)];
+  }
+  int Size() { return kSizes[random_.Below(std::size(kSizes))]; }
+
+  void AddConnection() {
+    const uint64_t what = random_.Below(3);
+    if (what == 0) {
+      const int a = NewSlot();
+      const int b = NewSlot();
+      Add(Kind::kPair, a, b);
+      streams_.insert(streams_.end(), {a, b});
+      return;
+    }
+    const bool tcp = what == 1;
+    int& listener = tcp ? tcp_listener_ : unix_listener_;
+    if (listener < 0 || random_.OneIn(8)) {
+      listener = NewSlot();
+      Add(Kind::kListener, listener).tcp = tcp;
+      listeners_.push_back(listener);
+      is_tcp_[listener] = tcp;
+      if (random_.OneIn(4)) AddAccept(listener);
+    }
+    const int client = NewSlot();
+    Add(Kind::kSocket, client).tcp = tcp;
+    is_tcp_[client] = tcp;
+    const bool accept_first = random_.OneIn(3);
+    const bool accept = !random_.OneIn(8);
+    int server = -1;
+    if (accept && accept_first) server = AddAccept(listener);
+    Add(Kind::kConnect, client, listener).tcp = tcp;
+    streams_.push_back(client);
+    if (accept && !accept_first) server = AddAccept(listener);
+    if (server >= 0) streams_.push_back(server);
+  }
+
+  int AddAccept(int listener) {
+    const int to = NewSlot();
+    is_tcp_[to] = is_tcp_[listener];
+    if (random_.OneIn(3)) {
+      Add(Kind::kAcceptMultishot, listener, to);
+      for (int i = 1; i < kAcceptedSlots; ++i) {
+        streams_.push_back(NewSlot());
+        is_tcp_[streams_.back()] = is_tcp_[listener];
+      }
+    } else {
+      Add(Kind::kAccept, listener, to);
+    }
+    return to;
+  }
+
+  void AddAny() {
+    const uint64_t what = random_.Below(100);
+    if (what < 8) {
+      AddConnection();
+    } else if (what < 11) {
+      AddStranger();
+    } else if (what < 25) {
+      Add(Kind::kReceive, OneOf(streams_)).size = Size();
+    } else if (what < 30) {
+      Step& step = Add(Kind::kReceiveBuffer, OneOf(streams_));
+      step.size = Size();
+      step.group = Group();
+    } else if (what < 42) {
+      if (!multishot_receive_) return;
+      Step& step = Add(Kind::kReceiveMultishot, OneOf(streams_));
+      step.group = Group();
+    } else if (what < 62) {
+      Step& step = Add(random_.OneIn(4) ? Kind::kSendPieces : Kind::kSend, OneOf(streams_));
+      step.size = Size();
+      step.wait_all = random_.OneIn(3);
+    } else if (what < 65) {
+      if (!floods_) return;
+      Step& step = Add(Kind::kFlood, OneOf(streams_));
+      step.wait_all = random_.OneIn(2);
+    } else if (what < 70) {
+      const int target = static_cast<int>(random_.Below(program_.size() + 1));
+      Add(Kind::kCancel, -1, target);
+    } else if (what < 72) {
+      Add(Kind::kCancelSlot, OneOf(streams_));
+    } else if (what < 74) {
+      Add(Kind::kCancelAll);
+    } else if (what < 83) {
+      Add(Kind::kShutdown, OneOf(random_.OneIn(10) ? listeners_ : streams_)).how = static_cast<int>(random_.Below(3));
+    } else if (what < 92) {
+      const int slot = OneOf(random_.OneIn(8) ? listeners_ : streams_);
+      if (random_.OneIn(4)) Add(Kind::kLinger, slot);
+      Add(Kind::kClose, slot);
+    } else if (what < 95) {
+      Add(Kind::kTakeError, OneOf(streams_));
+    } else if (what < 98) {
+      Add(Kind::kReturnBuffers);
+    } else {
+      AddAccept(OneOf(listeners_));
+    }
+    if (batches_) program_.back().submit = !random_.OneIn(3);
+  }
+
+  // A socket that is not connected, and calls that make no sense, or might.
+  void AddStranger() {
+    const bool tcp = random_.OneIn(2);
+    const int slot = NewSlot();
+    Add(Kind::kSocket, slot).tcp = tcp;
+    is_tcp_[slot] = tcp;
+    if (random_.OneIn(2)) Add(Kind::kBind, slot).tcp = tcp;
+    if (random_.OneIn(4)) Add(Kind::kListen, slot);
+    if (random_.OneIn(2)) {
+      const int to = OneOf(listeners_);
+      Add(Kind::kConnect, slot, to == slot ? kSlots - 1 : to).tcp = random_.OneIn(8) ? !tcp : tcp;
+    }
+    (random_.OneIn(3) ? listeners_ : streams_).push_back(slot);
+  }
+
+  bool IsTcp(const Step& step) const { return step.slot >= 0 && is_tcp_[step.slot]; }
+  int Group() { return random_.OneIn(16) ? 2 : static_cast<int>(random_.Below(2)); }
+
+  Random random_;
+  const bool multishot_receive_;
+  bool batches_ = false;
+  bool floods_ = false;
+  Program program_;
+  int next_slot_ = 0;
+  int tcp_listener_ = -1;
+  int unix_listener_ = -1;
+  bool is_tcp_[kSlots] = {};
+  std::vector<int> streams_;
+  std::vector<int> listeners_;
+};
+
+}  // namespace
+
+std::string Step::ToString() const {
+  std::string text = absl::StrCat(number, " ", kNames[static_cast<int>(kind)]);
+  if (slot >= 0) absl::StrAppend(&text, " s", slot);
+  switch (kind) {
+    case Kind::kPair:
+      absl::StrAppend(&text, " s", other);
+      break;
+    case Kind::kSocket:
+    case Kind::kBind:
+    case Kind::kListener:
+      absl::StrAppend(&text, tcp ? " tcp" : " unix");
+      break;
+    case Kind::kConnect:
+      absl::StrAppend(&text, tcp ? " tcp" : " unix", " to s", other);
+      break;
+    case Kind::kAccept:
+    case Kind::kAcceptMultishot:
+      absl::StrAppend(&text, " into s", other);
+      break;
+    case Kind::kReceive:
+    case Kind::kSend:
+    case Kind::kSendPieces:
+      absl::StrAppend(&text, " ", size, " bytes");
+      break;
+    case Kind::kReceiveBuffer:
+    case Kind::kReceiveMultishot:
+      absl::StrAppend(&text, " ", size, " bytes, group ", group);
+      break;
+    case Kind::kCancel:
+      absl::StrAppend(&text, " r", other);
+      break;
+    case Kind::kShutdown:
+      absl::StrAppend(&text, how == SHUT_RD ? " RD" : how == SHUT_WR ? " WR" : " RDWR");
+      break;
+    default:
+      break;
+  }
+  if (wait_all) absl::StrAppend(&text, " WAITALL");
+  if (!submit) absl::StrAppend(&text, " (with the next)");
+  return text;
+}
+
+Program RandomProgram(uint64_t seed, bool multishot_receive) { return Generator(seed, multishot_receive).Generate(); }
+
+}  // namespace evring::sim

@@ -1,0 +1,117 @@
+// seeds.h: runs a scenario with many seeds, each in a process of its own (sim/explore.h), and speaks of what it does.
+//
+//   TEST(HttpStorm, NothingIsLost) {
+//     RunSeeds(1000, [](const SimulationOptions& options) { … EXPECT_… });
+//   }
+//
+//   EVRING_SIM_SEED=n       that seed alone, in this process, for a debugger
+//   EVRING_SIM_SECONDS=n    each scenario for so long instead, with a line about the progress each second on stderr
+//   EVRING_SIM_FROM=n       from that seed on
+//
+// A failure names its seed, and the faults, log lines and failed expectations of the shortest run that still fails.
+// Under a sanitizer, where a run takes ten times as long, the seeds are fewer.
+
+#ifndef EVRING_TESTS_SIM_SEEDS_H_
+#define EVRING_TESTS_SIM_SEEDS_H_
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <set>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "kevent/sanitizer.h"
+#include "runtime/placement.h"
+#include "runtime/sleep.h"
+#include "runtime/task.h"
+#include "runtime/worker.h"
+#include "sim/explore.h"
+#include "sim/simulation.h"
+
+namespace evring::sim {
+
+#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
+inline constexpr uint64_t kSeedsDivisor = 5;
+#else
+inline constexpr uint64_t kSeedsDivisor = 1;
+#endif
+
+inline uint64_t NumberFromEnvironment(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+// Runs `scenario` with `seeds` seeds, or as the environment says. It runs a Simulation with the options that it is
+// given, which it may change as a function of the seed, and says by gtest's EXPECT_… what has not held.
+inline void RunSeeds(uint64_t seeds, const std::function<void(const SimulationOptions&)>& scenario) {
+  ExploreOptions options;
+  options.simulation.seed = NumberFromEnvironment("EVRING_SIM_FROM", 1);
+  if (const uint64_t seed = NumberFromEnvironment("EVRING_SIM_SEED", 0); seed != 0) {
+    options.simulation.seed = seed;
+    scenario(options.simulation);
+    return;
+  }
+  options.seeds = seeds / kSeedsDivisor;
+  options.duration = absl::Seconds(NumberFromEnvironment("EVRING_SIM_SECONDS", 0));
+  if (options.duration > absl::ZeroDuration()) options.progress = stderr;
+  options.shrink_runs_max = 300;
+  const Exploration exploration = Explore(options, [&scenario](const SimulationOptions& simulation) {
+    scenario(simulation);
+    return !testing::Test::HasFailure();
+  });
+  std::printf("%s\n", exploration.Progress().c_str());
+  EXPECT_GT(exploration.injected, 0u) << "nothing has gone wrong in any run";
+  if (exploration.failure.has_value()) ADD_FAILURE() << exploration.failure->ToString();
+}
+
+// --- What must be as before when a scenario has ended
+
+// How many buffers each worker has ever lent to its ring.
+using BuffersLent = std::vector<uint32_t>;
+
+// Last in a scenario, when its tasks have ended: waits until requests that were let go have come to their end, and
+// every worker has lent again what others had returned.
+inline Task<BuffersLent> Settle() {
+  for (int i = 0; i < 10; ++i) static_cast<void>(co_await Sleep(absl::Seconds(1)));
+  BuffersLent lent;
+  for (int i = 0; i < WorkerCount(); ++i) {
+    do {
+      co_await ResumeOn(i);
+    } while (Worker::Current()->index() != i);  // stolen in between
+    Worker::Current()->buffers()->Reclaim();
+    lent.push_back(Worker::Current()->buffers()->lent_max());
+  }
+  co_return lent;
+}
+
+inline void ExpectAllBack(const SimulationReport& report, const BuffersLent& lent) {
+  EXPECT_EQ(report.open_descriptors, 0);
+  ASSERT_EQ(report.buffers_held.size(), lent.size());
+  for (size_t worker = 0; worker < lent.size(); ++worker) {
+    const std::multiset<uint16_t>& held = report.buffers_held[worker];
+    EXPECT_EQ(held.size(), lent[worker]) << "buffers of worker " << worker << " are missing, or are there twice";
+    EXPECT_EQ(std::set<uint16_t>(held.begin(), held.end()).size(), held.size()) << "returned twice";
+  }
+}
+
+// How many there are of what holds one of these. For tasks: one worker runs at a time.
+class Alive {
+ public:
+  explicit Alive(int* count) : count_(count) { ++*count_; }
+  Alive(const Alive&) = delete;
+  Alive& operator=(const Alive&) = delete;
+  ~Alive() { --*count_; }
+
+ private:
+  int* const count_;
+};
+
+// Virtual time. On a worker.
+inline absl::Duration Now() { return absl::Nanoseconds(Worker::Current()->NowNs()); }
+
+}  // namespace evring::sim
+
+#endif  // EVRING_TESTS_SIM_SEEDS_H_
