@@ -84,6 +84,8 @@ Listener& Listener::operator=(Listener&& other) noexcept {
 void Listener::Shutdown() {
   // Cannot fail on a listening socket; on one that listens no more there is nothing left to do.
   Kernel::Current()->Shutdown(socket_.fd(), SHUT_RDWR);
+  // A multishot accept of a Unix socket sleeps on.
+  if (acceptor_ != nullptr) acceptor_->End(-EINVAL);
 }
 
 void Listener::Close() {

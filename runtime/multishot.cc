@@ -48,6 +48,20 @@ void Multishot::Close() {
   Unref();
 }
 
+void Multishot::End(int32_t result) {
+  TakeWait* taker;
+  {
+    std::unique_lock lock(lock_);
+    EVRING_CHECK(!closed_ && result < 0, "ended by its owner, with an error");
+    if (ended_ != 0) return;
+    ended_ = result;
+    taker = std::exchange(waiter_, nullptr);
+    if (taker != nullptr) taker->Fill(Record{result, 0, nullptr});
+    if (armed_) CancelArmed(std::move(lock));
+  }
+  if (taker != nullptr) taker->context_->Complete(taker);
+}
+
 void Multishot::CancelArmed(std::unique_lock<SpinLock> lock) {
   Worker* const worker = worker_;
   if (worker == Worker::Current()) {
@@ -163,6 +177,8 @@ bool Multishot::TakeWait::Suspend(TaskContext* context, std::coroutine_handle<> 
     if (!source->PopLocked(this)) {
       if (stopped_) {
         result_ = -ECANCELED;
+      } else if (source->ended_ != 0) {
+        result_ = source->ended_;
       } else {
         linked = true;
         source->waiter_ = this;
@@ -175,7 +191,7 @@ bool Multishot::TakeWait::Suspend(TaskContext* context, std::coroutine_handle<> 
     }
   }
   if (!linked) {
-    // An event was there, but the budget is used up; or the stop came in between. Behind the others.
+    // An event was there, but the budget is used up; or the stop or the end came in between. Behind the others.
     if (context->FinishWait(this)) worker->PushBack(context);
   } else if (arm) {
     source->Arm(worker);  // the task may be gone by now; the source is kept by what is being armed

@@ -11,6 +11,7 @@
 //   closed_     the owner has let go: what still arrives is given back, and after the last completion the descriptor is
 //               closed and this is freed.
 //
+//   ended_      the owner wants no more: nothing is armed any more.
 //   posted_     a request to cancel is on its way to worker_, from another thread.
 //   doubted_    the kernel may have seen the end of the stream and forgotten it. A receive that takes more than
 //               kBurst pieces without a pause may be armed anew inside the kernel when the end is there already: it
@@ -48,6 +49,10 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
   // moment ago may not have reached the kernel yet, which would then find the file that has got the number since, and
   // take its data.)
   void Close();
+
+  // There will be no more: the take that waits, and each later one that finds nothing untaken, gets `result`, a
+  // negative errno. The request is cancelled. Any thread, while the owner has not let go.
+  void End(int32_t result);
 
   int fd() const { return descriptor(); }
 
@@ -119,6 +124,7 @@ class Multishot : private kevent::Kevent, private RemoteRequest {
   bool pausing_ = false;
   bool closed_ = false;
   bool posted_ = false;
+  int32_t ended_ = 0;  // what End() has said
   bool doubted_ = false;
   int burst_ = 0;  // events in a row that left more in the socket
   TakeWait* waiter_ = nullptr;

@@ -193,6 +193,22 @@ std::string SocketPath(int number) {
 }
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
+// Of a Unix listener the kernel's own request does not end.
+Task<> UnixShutdowns(int number) {
+  auto listener = Listener::Listen(*SocketAddress::Unix(SocketPath(number)));
+  CO_ASSERT_OK(listener.status());
+  std::vector<Stream> accepted;
+  auto accepting = co_await Spawn(AcceptOne(&*listener, &accepted));
+  CO_ASSERT_OK(co_await Sleep(absl::Milliseconds(2)));
+  listener->Shutdown();
+  absl::Status status = co_await std::move(accepting);
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  status = co_await WithTimeout(absl::Seconds(20), AcceptOne(&*listener, &accepted));
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  listener->Shutdown();
+}
+TEST_P(ListenerTest, ShutdownEndsTheAcceptOfAUnixListener) { Check(UnixShutdowns(100 + GetParam())); }
+
 Task<> UnixPaths(int number) {
   const std::string path = SocketPath(number);
   const SocketAddress address = *SocketAddress::Unix(path);
