@@ -1,7 +1,9 @@
 #include "kevent/descriptors.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace evring::kevent {
@@ -41,6 +43,16 @@ int Descriptors::SetSockOpt(int fd, int level, int option, const void* value, so
 
 int Descriptors::GetSockOpt(int fd, int level, int option, void* value, socklen_t* size) {
   return Answer(getsockopt(fd, level, option, value, size));
+}
+
+int Descriptors::Undelivered(int fd) {
+  int domain = 0;
+  socklen_t size = sizeof(domain);
+  if (const int rc = GetSockOpt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size); rc < 0) return rc;
+  if (domain != AF_INET && domain != AF_INET6) return 0;
+  int bytes = 0;
+  const int rc = Answer(ioctl(fd, SIOCOUTQ, &bytes));
+  return rc < 0 ? rc : bytes;
 }
 
 int Descriptors::PollNow(int fd, short events) {

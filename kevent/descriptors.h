@@ -27,6 +27,8 @@ class Descriptors {
   virtual int GetPeerName(int fd, sockaddr* address, socklen_t* size);
   virtual int SetSockOpt(int fd, int level, int option, const void* value, socklen_t size);
   virtual int GetSockOpt(int fd, int level, int option, void* value, socklen_t* size);
+  // Bytes that were sent over TCP and that the peer's system has not confirmed yet; 0 for other sockets. (SIOCOUTQ)
+  virtual int Undelivered(int fd);
   // poll(2) of one descriptor without waiting: the events that are there, of `events` and those always reported.
   virtual int PollNow(int fd, short events);
 };

@@ -59,6 +59,8 @@ absl::Status Stream::Shutdown(Direction direction) {
   return kevent::ErrnoToStatus(rc, "shutdown", socket_.fd());
 }
 
+int Stream::UndeliveredBytes() const { return Kernel::Current()->Undelivered(socket_.fd()); }
+
 void Stream::Close() {
   if (receiver_ != nullptr) socket_.Release();  // closed by the receiver, when its request has ended
   receiver_.reset();

@@ -88,6 +88,11 @@ class Stream {
   // wait. kFailedPrecondition (ENOTCONN) if the peer has gone already.
   absl::Status Shutdown(Direction direction);
 
+  // Bytes that were written and that the peer's system has not confirmed; 0 for a Unix stream. What is closed while
+  // there are some, with data of the peer unread, may not reach it: a reset overtakes them. Negative: the socket has
+  // failed.
+  int UndeliveredBytes() const;
+
   // Closes now. Idempotent.
   void Close();
 

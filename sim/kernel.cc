@@ -895,6 +895,12 @@ int Kernel::GetSockOpt(int fd, int level, int option, void* value, socklen_t* si
   return 0;
 }
 
+int Kernel::Undelivered(int fd) {
+  Lock lock(mutex_);
+  const std::shared_ptr<sim::Socket> socket = Find(fd);
+  return socket == nullptr ? -EBADF : static_cast<int>(socket->undelivered());
+}
+
 int Kernel::PollNow(int fd, short events) {
   Lock lock(mutex_);
   const std::shared_ptr<sim::Socket> socket = Find(fd);

@@ -105,6 +105,7 @@ class Kernel final : public kevent::Kernel {
   int GetPeerName(int fd, sockaddr* address, socklen_t* size) override;
   int SetSockOpt(int fd, int level, int option, const void* value, socklen_t size) override;
   int GetSockOpt(int fd, int level, int option, void* value, socklen_t* size) override;
+  int Undelivered(int fd) override;
   int PollNow(int fd, short events) override;
 
  private:

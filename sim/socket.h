@@ -122,6 +122,8 @@ class Socket : public std::enable_shared_from_this<Socket> {
   // No connection can be accepted any more, or never could.
   bool accepts_nothing() const { return state_ != State::kListening || (read_shut_ && backlog_.empty()); }
   bool has_more() const;  // bytes, or for TCP an end, that a receive would find
+  // Bytes that have not come to the other end.
+  size_t undelivered() const { return is_tcp() && out_ != nullptr && !broken_ ? out_->under_way : 0; }
   const Address& local() const { return local_; }
   const Address& peer() const { return peer_address_; }
   void set_resets_on_close(bool on) { resets_on_close_ = on; }

@@ -57,6 +57,9 @@ absl::Status RefusalError(StatusCode status, std::string_view reason) {
   }
 }
 
+// How long a client is given to take what it was sent last.
+constexpr absl::Duration kLingerTime = absl::Seconds(2);
+
 }  // namespace
 
 ServerConnection::ServerConnection(Server* server, Stream stream)
@@ -69,6 +72,8 @@ ServerConnection::ServerConnection(Server* server, Stream stream)
 
 Task<> ServerConnection::Run() {
   const absl::StatusOr<End> end = co_await WithDeadline(&deadline_, Serve());
+  // What the client sends now resets the connection as soon as it is closed, and a reset overtakes the answers.
+  if (Draining()) static_cast<void>((co_await WithTimeout(kLingerTime, AwaitDelivered())).ok());
   if (end.ok() && *end != End::kLinger) co_return;
   if (!end.ok()) {
     // Out of time. A request that was being received is told so; an idle or unreadable client is not.
@@ -89,13 +94,14 @@ Task<> ServerConnection::Run() {
     if (!(co_await WithTimeout(absl::Seconds(1), SendGathered())).ok()) co_return;
   }
   // A client that goes on sending is given this long, and no more, to read the answer.
-  static_cast<void>((co_await WithTimeout(absl::Seconds(2), Linger())).ok());
+  static_cast<void>((co_await WithTimeout(kLingerTime, Linger())).ok());
 }
 
 void ServerConnection::ShutReceiving() {
   std::lock_guard lock(shut_mutex_);
   shut_ = true;
-  if (!receiving_body_) stream_.Shutdown(Stream::Direction::kReceive).IgnoreError();  // ENOTCONN: it has gone
+  if (receiving_body_ || lingering_) return;
+  stream_.Shutdown(Stream::Direction::kReceive).IgnoreError();  // ENOTCONN: it has gone
 }
 
 bool ServerConnection::Draining() const { return server_->draining_.load(std::memory_order_acquire); }
@@ -301,7 +307,20 @@ Task<absl::Status> ServerConnection::SendGathered() {
   co_return status;
 }
 
+Task<> ServerConnection::AwaitDelivered() {
+  absl::Duration pause = absl::Microseconds(100);
+  while (stream_.UndeliveredBytes() > 0) {
+    const absl::Status status = co_await Sleep(pause);
+    if (!status.ok()) co_return;
+    pause = std::min(2 * pause, absl::Milliseconds(20));
+  }
+}
+
 Task<> ServerConnection::Linger() {
+  {
+    std::lock_guard lock(shut_mutex_);
+    lingering_ = true;
+  }
   if (!stream_.Shutdown(Stream::Direction::kSend).ok()) co_return;
   for (uint64_t dropped = 0; dropped < (1 << 20);) {
     buffer_.Reset();

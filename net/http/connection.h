@@ -70,6 +70,8 @@ class ServerConnection {
   Task<bool> SkipRestOfBody();
   Task<absl::Status> SendGathered();
   Task<> Linger();
+  // Until the client's system has all that was sent.
+  Task<> AwaitDelivered();
   void Refuse(StatusCode status, std::string_view reason);
   // The socket has failed.
   void Broken(const absl::Status& status);
@@ -109,6 +111,7 @@ class ServerConnection {
   std::mutex shut_mutex_;
   bool receiving_body_ = false;  // these under shut_mutex_
   bool shut_ = false;
+  bool lingering_ = false;  // what is received is dropped: it may end by itself
 };
 
 }  // namespace evring::net::http

@@ -395,6 +395,8 @@ Task<> ConnectErrors() {
 }
 TEST_P(StreamTest, ConnectSaysWhyItFails) { Check(ConnectErrors()); }
 
+Task<absl::Status> WriteAll(Stream* stream, std::span<const std::byte> data) { co_return co_await stream->Write(data); }
+
 Task<> ConnectFrom() {
   auto listener = Listener::Listen(SocketAddress::Loopback4(0));
   CO_ASSERT_OK(listener.status());
@@ -414,6 +416,26 @@ Task<> ConnectFrom() {
   EXPECT_NE(kevent::StatusErrno(refused.status()), 0) << refused.status();
 }
 TEST_P(StreamTest, ConnectMayNameItsOwnAddress) { Check(ConnectFrom()); }
+
+Task<> Delivery() {
+  Ends ends = co_await TcpPair();
+  const std::array<std::byte, 100> data = {};
+  CO_ASSERT_OK(co_await ends.near.Write(data));
+  const bool delivered = co_await EventuallyInTask([&ends] { return ends.near.UndeliveredBytes() == 0; });
+  EXPECT_TRUE(delivered);
+  // What the peer's system has no room for is not delivered.
+  absl::Status status;
+  std::vector<std::byte> much(16 << 20);
+  status = co_await WithTimeout(absl::Milliseconds(50), WriteAll(&ends.near, much));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_GT(ends.near.UndeliveredBytes(), 0);
+  auto pair = Stream::Pair();
+  CO_ASSERT_OK(pair.status());
+  CO_ASSERT_OK(co_await pair->first.Write(data));
+  EXPECT_EQ(pair->first.UndeliveredBytes(), 0);
+  EXPECT_LT(Stream(Socket()).UndeliveredBytes(), 0);
+}
+TEST_P(StreamTest, TellsWhatIsNotDelivered) { Check(Delivery()); }
 
 Task<> Options() {
   Ends ends = co_await TcpPair();

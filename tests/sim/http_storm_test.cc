@@ -439,11 +439,7 @@ void CheckAnswers(const Site& site, const Talk& talk, bool in_full) {
   const auto received = [&site](const Exchange& exchange) {
     return site.handled.contains(exchange.number) && !(exchange.has_body && site.late.contains(exchange.number));
   };
-  // What reaches a closed connection resets it, and what is under way to the client then is lost (RFC 9112 section
-  // 9.6): a client that sends on past a drain may miss any of its answers.
-  const bool sent_on = std::any_of(talk.exchanges.begin(), talk.exchanges.end(),
-                                   [&](const Exchange& exchange) { return exchange.begun && !received(exchange); });
-  const bool due = site.whole && in_full && !(site.draining && sent_on);
+  const bool due = site.whole && in_full;
   size_t sent = talk.write_bytes_max;
   for (const Exchange& exchange : talk.exchanges) {
     if (exchange.answered && exchange.status != 400) {
