@@ -6,9 +6,7 @@
 
 #include <algorithm>
 #include <limits>
-#include <string>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
@@ -24,13 +22,6 @@ int WholeSeconds(absl::Duration d) {
   return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Seconds(absl::Ceil(d, absl::Seconds(1))), 1, 32767));
 }
 
-// `status` with more at the end of its message, and its errno.
-absl::Status WithText(const absl::Status& status, const std::string& text) {
-  absl::Status longer(status.code(), absl::StrCat(status.message(), text));
-  status.ForEachPayload([&](const auto& type, const absl::Cord& payload) { longer.SetPayload(type, payload); });
-  return longer;
-}
-
 }  // namespace
 
 Task<absl::StatusOr<Stream>> Stream::Connect(SocketAddress address, SocketAddress local) {
@@ -41,7 +32,10 @@ Task<absl::StatusOr<Stream>> Stream::Connect(SocketAddress address, SocketAddres
     if (rc != 0) co_return kevent::ErrnoToStatus(rc, absl::StrCat("bind ", local.ToString()));
   }
   const absl::Status status = co_await evring::Connect(socket->fd(), address.data(), address.size());
-  if (!status.ok()) co_return WithText(status, absl::StrCat(" to ", address.ToString()));
+  if (!status.ok()) {
+    co_return kevent::StatusWithErrno(kevent::StatusErrno(status), status.code(),
+                                      absl::StrCat(status.message(), " to ", address.ToString()));
+  }
   co_return Stream(*std::move(socket));
 }
 

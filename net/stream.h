@@ -3,8 +3,8 @@
 // One task may receive and another send at the same time; two must not do the same. Await on a worker. Every wait ends
 // with kCancelled when its task is asked to stop; then nothing that arrived is lost (the next receive has it), but of a
 // cancelled send a part may have gone out. Errors carry their errno; a connection that the peer has reset answers
-// kUnavailable (ECONNRESET), sending after it has gone kFailedPrecondition (EPIPE). To bound a wait in time:
-// WithTimeout(d, stream.Read(buffer)).
+// kUnavailable (ECONNRESET), sending after it has gone kFailedPrecondition (EPIPE). To bound a wait in time, await it
+// in a task of its own, under WithTimeout() (runtime/timeout.h).
 //
 // Two ways to receive. Read(): into memory of the caller, lent until the await ends. Receive(): into a buffer that the
 // kernel picks when the data comes, from a pool that all connections of a worker share: an idle connection holds no
