@@ -7,9 +7,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "kevent/sanitizer.h"
@@ -17,7 +14,7 @@
 #include "tests/model/explorer.h"
 #include "tests/model/idle_machine.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 
 namespace evring {
 namespace {
@@ -298,26 +295,17 @@ std::vector<model::Scenario> Scenarios() {
 
 class IdleModel : public testing::TestWithParam<model::Scenario> {};
 
-TEST_P(IdleModel, NoTaskIsLeftBehind) {
-  const model::Result result = model::Explore(GetParam().options, GetParam().setup);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+TEST_P(IdleModel, NoTaskIsLeftBehind) { model::ExpectHolds(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, IdleModel, testing::ValuesIn(Scenarios()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Scenarios, IdleModel, testing::ValuesIn(Scenarios()), model::NameOfScenario);
 
 TEST(IdleMutants, EachIsFound) {
   const char* const kOrderOfChanges =
       "has the chosen worker's change of searching_ come after the one that chose it; in the model changes come in the "
       "order in which they are made";
-  const model::MutationReport report =
-      model::Mutate(SmallScenarios({}), "runtime/idle.h",
-                    {{"Unpark: read_modify_write(acquire) without acquire", kOrderOfChanges},
-                     {"TakeBit: read_modify_write(release) without release", kOrderOfChanges}});
-  EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_GE(report.found, 44) << report.text;
-  std::printf("%s", report.text.c_str());
+  model::ExpectMutantsFound(SmallScenarios({}), "runtime/idle.h", 44,
+                            {{"Unpark: read_modify_write(acquire) without acquire", kOrderOfChanges},
+                             {"TakeBit: read_modify_write(release) without release", kOrderOfChanges}});
 }
 
 // Each rule of the worker loop, left out, loses a wake.
@@ -327,21 +315,10 @@ TEST(IdleCanaries, EachIsFound) {
   no_look.look_after_park = false;
   no_hand_on.hand_on = false;
   no_stop.look_at_stop_after_park = false;
-  for (const auto& [name, rules] :
-       {std::pair("notifies before it publishes", notify_first), std::pair("sleeps without a last look", no_look),
-        std::pair("does not hand on", no_hand_on), std::pair("does not look at the shutdown flag", no_stop)}) {
-    uint64_t schedules = 0;
-    std::string found;
-    for (const model::Scenario& scenario : SmallScenarios(rules)) {
-      const model::Result result = model::Explore(scenario.options, scenario.setup);
-      schedules += result.schedules + result.redundant;
-      if (!result.failure) continue;
-      found = scenario.name + ", after " + std::to_string(schedules) + " schedules: " + result.failure->what;
-      break;
-    }
-    EXPECT_NE(found, "") << "A worker that " << name << " went unnoticed for " << schedules << " schedules";
-    std::printf("A worker that %s: %s\n", name, found.c_str());
-  }
+  model::ExpectCanariesFound("A worker", {{"notifies before it publishes", SmallScenarios(notify_first)},
+                                          {"sleeps without a last look", SmallScenarios(no_look)},
+                                          {"does not hand on", SmallScenarios(no_hand_on)},
+                                          {"does not look at the shutdown flag", SmallScenarios(no_stop)}});
 }
 
 }  // namespace

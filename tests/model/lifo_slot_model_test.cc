@@ -9,7 +9,7 @@
 #include "runtime/lifo_slot.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 
 namespace evring {
 namespace {
@@ -64,19 +64,11 @@ void PushAndPopAgainstSteal(Execution& run) {
   run.Finally([w] { w->CheckAll(); });
 }
 
-TEST(LifoSlotModel, EachTaskComesOutOnce) {
-  const model::Result result = model::Explore({}, PushAndPopAgainstSteal);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+const model::Scenario kPushAndPopAgainstSteal = {"PushAndPopAgainstSteal", {}, PushAndPopAgainstSteal};
 
-TEST(LifoSlotMutants, EachIsFound) {
-  const model::MutationReport report =
-      model::Mutate({{"PushAndPopAgainstSteal", {}, PushAndPopAgainstSteal}}, "runtime/lifo_slot.h", {});
-  EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_EQ(report.found, 10) << report.text;
-  std::printf("%s", report.text.c_str());
-}
+TEST(LifoSlotModel, EachTaskComesOutOnce) { model::ExpectHolds(kPushAndPopAgainstSteal); }
+
+TEST(LifoSlotMutants, EachIsFound) { model::ExpectMutantsFound({kPushAndPopAgainstSteal}, "runtime/lifo_slot.h", 10); }
 
 }  // namespace
 }  // namespace evring

@@ -12,15 +12,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "runtime/mailbox.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 
 namespace evring {
 namespace {
@@ -230,21 +227,11 @@ std::vector<model::Scenario> Scenarios(Rules rules) {
 
 class MailboxModel : public testing::TestWithParam<model::Scenario> {};
 
-TEST_P(MailboxModel, EachCompletionIsDeliveredOnce) {
-  const model::Result result = model::Explore(GetParam().options, GetParam().setup);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+TEST_P(MailboxModel, EachCompletionIsDeliveredOnce) { model::ExpectHolds(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, MailboxModel, testing::ValuesIn(Scenarios({})),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Scenarios, MailboxModel, testing::ValuesIn(Scenarios({})), model::NameOfScenario);
 
-TEST(MailboxMutants, EachIsFound) {
-  const model::MutationReport report = model::Mutate(Scenarios({}), "runtime/mailbox.h", {});
-  EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_GE(report.found, 11) << report.text;
-  std::printf("%s", report.text.c_str());
-}
+TEST(MailboxMutants, EachIsFound) { model::ExpectMutantsFound(Scenarios({}), "runtime/mailbox.h", 11); }
 
 // Each rule of the worker, left out, loses, repeats or reorders completions.
 TEST(MailboxCanaries, EachIsFound) {
@@ -253,22 +240,10 @@ TEST(MailboxCanaries, EachIsFound) {
   acts_in_loop.handler_acts_in_tasks_only = false;
   leaves_it.takes_back_what_nobody_took = false;
   forgets_ends.counts_what_others_ended = false;
-  for (const auto& [name, rules] : {std::pair("consumes while copies are undelivered", consumes_first),
-                                    std::pair("lets its handler act in the loop", acts_in_loop),
-                                    std::pair("leaves its mailbox to others", leaves_it),
-                                    std::pair("does not count what others ended", forgets_ends)}) {
-    uint64_t schedules = 0;
-    std::string found;
-    for (const model::Scenario& scenario : Scenarios(rules)) {
-      const model::Result result = model::Explore(scenario.options, scenario.setup);
-      schedules += result.schedules + result.redundant;
-      if (!result.failure) continue;
-      found = scenario.name + ", after " + std::to_string(schedules) + " schedules: " + result.failure->what;
-      break;
-    }
-    EXPECT_NE(found, "") << "A worker that " << name << " went unnoticed for " << schedules << " schedules";
-    std::printf("A worker that %s: %s\n", name, found.c_str());
-  }
+  model::ExpectCanariesFound("A worker", {{"consumes while copies are undelivered", Scenarios(consumes_first)},
+                                          {"lets its handler act in the loop", Scenarios(acts_in_loop)},
+                                          {"leaves its mailbox to others", Scenarios(leaves_it)},
+                                          {"does not count what others ended", Scenarios(forgets_ends)}});
 }
 
 }  // namespace

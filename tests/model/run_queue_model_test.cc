@@ -11,7 +11,7 @@
 #include "runtime/run_queue.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 
 namespace evring {
 namespace {
@@ -171,27 +171,18 @@ std::vector<model::Scenario> Scenarios() {
 
 class RunQueueModel : public testing::TestWithParam<model::Scenario> {};
 
-TEST_P(RunQueueModel, EachTaskComesOutOnce) {
-  const model::Result result = model::Explore(GetParam().options, GetParam().setup);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+TEST_P(RunQueueModel, EachTaskComesOutOnce) { model::ExpectHolds(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, RunQueueModel, testing::ValuesIn(Scenarios()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Scenarios, RunQueueModel, testing::ValuesIn(Scenarios()), model::NameOfScenario);
 
 TEST(RunQueueMutants, EachIsFound) {
   const char* const kLoadBuffering =
       "keeps a thief's read of a slot from seeing what its own claim makes room for: a load that sees the future, "
       "which "
       "the model does not know";
-  const model::MutationReport report =
-      model::Mutate(Scenarios(), "runtime/run_queue.h",
-                    {{"StealInto: compare_exchange(release) without release", kLoadBuffering},
-                     {"Room: load(acquire) without acquire", kLoadBuffering}});
-  EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_GE(report.found, 14) << report.text;
-  std::printf("%s", report.text.c_str());
+  model::ExpectMutantsFound(Scenarios(), "runtime/run_queue.h", 14,
+                            {{"StealInto: compare_exchange(release) without release", kLoadBuffering},
+                             {"Room: load(acquire) without acquire", kLoadBuffering}});
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,7 +10,7 @@
 #include "runtime/sync/internal/channel_core.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 #include "tests/model/sync_host.h"
 
 namespace evring {
@@ -209,14 +208,9 @@ std::vector<model::Scenario> Scenarios() {
 
 class SyncChannelModel : public testing::TestWithParam<model::Scenario> {};
 
-TEST_P(SyncChannelModel, EachValueComesOutOnce) {
-  const model::Result result = model::Explore(GetParam().options, GetParam().setup);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+TEST_P(SyncChannelModel, EachValueComesOutOnce) { model::ExpectHolds(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, SyncChannelModel, testing::ValuesIn(Scenarios()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Scenarios, SyncChannelModel, testing::ValuesIn(Scenarios()), model::NameOfScenario);
 
 }  // namespace
 }  // namespace evring

@@ -5,14 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "runtime/sync/internal/event_core.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 #include "tests/model/sync_host.h"
 
 namespace evring {
@@ -144,21 +143,11 @@ std::vector<model::Scenario> Scenarios() {
 
 class SyncEventModel : public testing::TestWithParam<model::Scenario> {};
 
-TEST_P(SyncEventModel, NobodyIsForgotten) {
-  const model::Result result = model::Explore(GetParam().options, GetParam().setup);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+TEST_P(SyncEventModel, NobodyIsForgotten) { model::ExpectHolds(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, SyncEventModel, testing::ValuesIn(Scenarios()),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Scenarios, SyncEventModel, testing::ValuesIn(Scenarios()), model::NameOfScenario);
 
-TEST(SyncEventMutants, EachIsFound) {
-  const model::MutationReport report = model::Mutate(Scenarios(), "sync/internal/state_word.h", {});
-  EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_GE(report.found, 14) << report.text;
-  std::printf("%s", report.text.c_str());
-}
+TEST(SyncEventMutants, EachIsFound) { model::ExpectMutantsFound(Scenarios(), "sync/internal/state_word.h", 14); }
 
 }  // namespace
 }  // namespace evring

@@ -5,16 +5,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdint>
-#include <cstdio>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "runtime/wait_word.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
-#include "tests/model/mutants.h"
+#include "tests/model/model_test.h"
 
 namespace evring {
 namespace {
@@ -249,21 +246,11 @@ std::vector<model::Scenario> Scenarios(Rules rules) {
 
 class WaitWordModel : public testing::TestWithParam<model::Scenario> {};
 
-TEST_P(WaitWordModel, EachWaitIsResumedOnce) {
-  const model::Result result = model::Explore(GetParam().options, GetParam().setup);
-  EXPECT_TRUE(result.complete) << result.ToString();
-  std::printf("%s", result.ToString().c_str());
-}
+TEST_P(WaitWordModel, EachWaitIsResumedOnce) { model::ExpectHolds(GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, WaitWordModel, testing::ValuesIn(Scenarios({})),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Scenarios, WaitWordModel, testing::ValuesIn(Scenarios({})), model::NameOfScenario);
 
-TEST(WaitWordMutants, EachIsFound) {
-  const model::MutationReport report = model::Mutate(Scenarios({}), "runtime/wait_word.h", {});
-  EXPECT_EQ(report.missed, std::vector<std::string>()) << report.text;
-  EXPECT_GE(report.found, 29) << report.text;
-  std::printf("%s", report.text.c_str());
-}
+TEST(WaitWordMutants, EachIsFound) { model::ExpectMutantsFound(Scenarios({}), "runtime/wait_word.h", 29); }
 
 // Each rule of the context, left out, resumes a wait twice, never, or while it is pinned.
 TEST(WaitWordCanaries, EachIsFound) {
@@ -272,22 +259,11 @@ TEST(WaitWordCanaries, EachIsFound) {
   forgets_deferred.resumes_deferred = false;
   unpins_early.unpins_after_on_stop = false;
   forgets_to_forward.forwards_earlier_stop = false;
-  for (const auto& [name, rules] : {std::pair("resumes a pinned task", resumes_pinned),
-                                    std::pair("leaves a deferred resumption to nobody", forgets_deferred),
-                                    std::pair("unpins before it tells the wait", unpins_early),
-                                    std::pair("does not pass on a stop that came before a join", forgets_to_forward)}) {
-    uint64_t schedules = 0;
-    std::string found;
-    for (const model::Scenario& scenario : Scenarios(rules)) {
-      const model::Result result = model::Explore(scenario.options, scenario.setup);
-      schedules += result.schedules + result.redundant;
-      if (!result.failure) continue;
-      found = scenario.name + ", after " + std::to_string(schedules) + " schedules: " + result.failure->what;
-      break;
-    }
-    EXPECT_NE(found, "") << "A context that " << name << " went unnoticed for " << schedules << " schedules";
-    std::printf("A context that %s: %s\n", name, found.c_str());
-  }
+  model::ExpectCanariesFound("A context",
+                             {{"resumes a pinned task", Scenarios(resumes_pinned)},
+                              {"leaves a deferred resumption to nobody", Scenarios(forgets_deferred)},
+                              {"unpins before it tells the wait", Scenarios(unpins_early)},
+                              {"does not pass on a stop that came before a join", Scenarios(forgets_to_forward)}});
 }
 
 }  // namespace
