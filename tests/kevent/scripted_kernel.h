@@ -8,12 +8,12 @@
 #include <cstdint>
 #include <deque>
 
-#include "absl/status/status.h"
 #include "kevent/kernel.h"
+#include "tests/support/forwarding_kernel.h"
 
 namespace evring::kevent {
 
-class ScriptedKernel final : public Kernel {
+class ScriptedKernel final : public ForwardingKernel {
  public:
   // The next Enter() (Message()) answers `error`, a negative errno, and does nothing; `times` of them.
   void FailEnter(int error, int times = 1) { enter_errors_.insert(enter_errors_.end(), times, error); }
@@ -24,25 +24,17 @@ class ScriptedKernel final : public Kernel {
   int messages() const { return messages_; }
   bool script_done() const { return enter_errors_.empty() && message_errors_.empty(); }
 
-  absl::Status Setup(const RingOptions& options, io_uring* ring, Features* features) override {
-    return SystemKernel()->Setup(options, ring, features);
-  }
-  void Teardown(io_uring* ring) override { SystemKernel()->Teardown(ring); }
   int Enter(io_uring* ring, Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
             const WaitArgs& wait) override {
     ++enters_;
     if (!enter_errors_.empty()) return Take(&enter_errors_);
-    return SystemKernel()->Enter(ring, features, to_submit, min_complete, flags, wait);
-  }
-  int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override {
-    return SystemKernel()->Register(ring, opcode, arg, nr_args);
+    return ForwardingKernel::Enter(ring, features, to_submit, min_complete, flags, wait);
   }
   int Message(int target_fd, uint64_t user_data) override {
     ++messages_;
     if (!message_errors_.empty()) return Take(&message_errors_);
-    return SystemKernel()->Message(target_fd, user_data);
+    return ForwardingKernel::Message(target_fd, user_data);
   }
-  int64_t NowNs() override { return SystemKernel()->NowNs(); }
 
  private:
   static int Take(std::deque<int>* errors) {

@@ -28,6 +28,7 @@
 #include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "tests/runtime/runtime_test_util.h"
+#include "tests/support/forwarding_kernel.h"
 
 namespace evring {
 namespace {
@@ -35,26 +36,6 @@ namespace {
 using testing::EventuallyInTask;
 using testing::RunOk;
 using testing::WithWorkers;
-
-// The system calls; a test overrides the one that it delays.
-class ForwardingKernel : public kevent::Kernel {
- public:
-  absl::Status Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) override {
-    return kevent::SystemKernel()->Setup(options, ring, features);
-  }
-  void Teardown(io_uring* ring) override { kevent::SystemKernel()->Teardown(ring); }
-  int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
-            const kevent::WaitArgs& wait) override {
-    return kevent::SystemKernel()->Enter(ring, features, to_submit, min_complete, flags, wait);
-  }
-  int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override {
-    return kevent::SystemKernel()->Register(ring, opcode, arg, nr_args);
-  }
-  int Message(int target_fd, uint64_t user_data) override {
-    return kevent::SystemKernel()->Message(target_fd, user_data);
-  }
-  int64_t NowNs() override { return kevent::SystemKernel()->NowNs(); }
-};
 
 void SleepMs(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
@@ -77,7 +58,7 @@ Task<> Nothing() { co_return; }
 
 // Every sleep ends early, every message takes long: workers find out by themselves that the runtime ends, while the
 // thread that ends it is still about to wake them.
-class EarlyAndLateKernel final : public ForwardingKernel {
+class EarlyAndLateKernel final : public kevent::ForwardingKernel {
  public:
   int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
             const kevent::WaitArgs& wait) override {
@@ -97,7 +78,7 @@ TEST(HostileTiming, WorkersThatNoticeTheEndBeforeTheyAreWokenAreWokenAllTheSame)
 }
 
 // A worker that has just left its sleep loses its processor for long, before it runs the task that it was woken for.
-class PreemptingKernel final : public ForwardingKernel {
+class PreemptingKernel final : public kevent::ForwardingKernel {
  public:
   int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
             const kevent::WaitArgs& wait) override {

@@ -50,6 +50,7 @@
 #include "runtime/when_all.h"
 #include "runtime/when_any.h"
 #include "tests/runtime/runtime_test_util.h"
+#include "tests/support/forwarding_kernel.h"
 
 namespace evring {
 namespace {
@@ -83,31 +84,19 @@ class Random {
 
 // The system calls. When a worker gives its receive buffers up, all that it ever lent to the kernel must be there
 // again.
-class BufferCheckingKernel final : public kevent::Kernel {
+class BufferCheckingKernel final : public kevent::ForwardingKernel {
  public:
   explicit BufferCheckingKernel(uint32_t initial) : initial_(initial) {}
 
-  absl::Status Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) override {
-    return kevent::SystemKernel()->Setup(options, ring, features);
-  }
-  void Teardown(io_uring* ring) override { kevent::SystemKernel()->Teardown(ring); }
-  int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
-            const kevent::WaitArgs& wait) override {
-    return kevent::SystemKernel()->Enter(ring, features, to_submit, min_complete, flags, wait);
-  }
   int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override {
     if (opcode == IORING_UNREGISTER_PBUF_RING) CheckAllBack(ring);
-    const int rc = kevent::SystemKernel()->Register(ring, opcode, arg, nr_args);
+    const int rc = ForwardingKernel::Register(ring, opcode, arg, nr_args);
     if (opcode == IORING_REGISTER_PBUF_RING && rc >= 0) {
       std::lock_guard lock(mutex_);
       buffers_[ring] = *static_cast<io_uring_buf_reg*>(arg);
     }
     return rc;
   }
-  int Message(int target_fd, uint64_t user_data) override {
-    return kevent::SystemKernel()->Message(target_fd, user_data);
-  }
-  int64_t NowNs() override { return kevent::SystemKernel()->NowNs(); }
 
   int checked() const { return checked_; }
 
@@ -130,7 +119,7 @@ class BufferCheckingKernel final : public kevent::Kernel {
     Status status = {};
     status.buf_group = reg.bgid;
     ++checked_;
-    if (kevent::SystemKernel()->Register(ring, kRegisterPbufStatus, &status, 1) < 0) return;  // before Linux 6.8
+    if (ForwardingKernel::Register(ring, kRegisterPbufStatus, &status, 1) < 0) return;  // before Linux 6.8
     const auto* entries = reinterpret_cast<const io_uring_buf_ring*>(static_cast<uintptr_t>(reg.ring_addr));
     std::set<uint16_t> ids;
     for (auto i = static_cast<uint16_t>(status.head); i != entries->tail; ++i) {

@@ -9,10 +9,11 @@
 
 #include "absl/status/status.h"
 #include "kevent/kernel.h"
+#include "tests/support/forwarding_kernel.h"
 
 namespace evring::testing {
 
-class TestKernel : public kevent::Kernel {
+class TestKernel : public kevent::ForwardingKernel {
  public:
   std::atomic<int> setups{0};
   std::atomic<int> messages{0};
@@ -29,9 +30,8 @@ class TestKernel : public kevent::Kernel {
     if (const int n = setups++; on_setup) {
       if (absl::Status status = on_setup(n); !status.ok()) return status;
     }
-    return kevent::SystemKernel()->Setup(options, ring, features);
+    return ForwardingKernel::Setup(options, ring, features);
   }
-  void Teardown(io_uring* ring) override { kevent::SystemKernel()->Teardown(ring); }
   int Enter(io_uring* ring, kevent::Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
             const kevent::WaitArgs& wait) override {
     if (on_enter) {
@@ -40,17 +40,13 @@ class TestKernel : public kevent::Kernel {
         return rc;
       }
     }
-    return kevent::SystemKernel()->Enter(ring, features, to_submit, min_complete, flags, wait);
-  }
-  int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override {
-    return kevent::SystemKernel()->Register(ring, opcode, arg, nr_args);
+    return ForwardingKernel::Enter(ring, features, to_submit, min_complete, flags, wait);
   }
   int Message(int target_fd, uint64_t user_data) override {
     ++messages;
     if (on_message) on_message();
-    return kevent::SystemKernel()->Message(target_fd, user_data);
+    return ForwardingKernel::Message(target_fd, user_data);
   }
-  int64_t NowNs() override { return kevent::SystemKernel()->NowNs(); }
 };
 
 }  // namespace evring::testing
