@@ -1,10 +1,8 @@
 #include "net/socket.h"
 
-#include <errno.h>
 #include <sys/socket.h>
 
 #include "absl/strings/str_cat.h"
-#include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
 
@@ -19,17 +17,11 @@ absl::StatusOr<Socket> Socket::Open(int family) {
   return Socket(fd);
 }
 
-void Socket::Close() {
-  if (fd_ < 0) return;
-  // On Linux the descriptor is gone whatever close() answers; an error can only tell of data that was lost earlier.
-  EVRING_CHECK(Kernel::Current()->Close(std::exchange(fd_, -1)) != -EBADF, "a socket closes its own descriptor only");
-}
-
 absl::StatusOr<SocketAddress> Socket::LocalAddress() const {
   SocketAddress address;
   socklen_t size = SocketAddress::capacity();
-  const int rc = Kernel::Current()->GetSockName(fd_, address.mutable_data(), &size);
-  if (rc < 0) return kevent::ErrnoToStatus(rc, "getsockname", fd_);
+  const int rc = Kernel::Current()->GetSockName(fd(), address.mutable_data(), &size);
+  if (rc < 0) return kevent::ErrnoToStatus(rc, "getsockname", fd());
   address.set_size(size);
   return address;
 }
@@ -37,24 +29,24 @@ absl::StatusOr<SocketAddress> Socket::LocalAddress() const {
 absl::StatusOr<SocketAddress> Socket::PeerAddress() const {
   SocketAddress address;
   socklen_t size = SocketAddress::capacity();
-  const int rc = Kernel::Current()->GetPeerName(fd_, address.mutable_data(), &size);
-  if (rc < 0) return kevent::ErrnoToStatus(rc, "getpeername", fd_);
+  const int rc = Kernel::Current()->GetPeerName(fd(), address.mutable_data(), &size);
+  if (rc < 0) return kevent::ErrnoToStatus(rc, "getpeername", fd());
   address.set_size(size);
   return address;
 }
 
 absl::Status Socket::SetOption(int level, int option, int value, const char* name) {
-  const int rc = Kernel::Current()->SetSockOpt(fd_, level, option, &value, sizeof(value));
+  const int rc = Kernel::Current()->SetSockOpt(fd(), level, option, &value, sizeof(value));
   if (rc == 0) return absl::OkStatus();
-  return kevent::ErrnoToStatus(rc, absl::StrCat("setsockopt ", name), fd_);
+  return kevent::ErrnoToStatus(rc, absl::StrCat("setsockopt ", name), fd());
 }
 
 absl::StatusOr<int> Socket::GetOption(int level, int option, const char* name) const {
   int value = 0;
   socklen_t size = sizeof(value);
-  const int rc = Kernel::Current()->GetSockOpt(fd_, level, option, &value, &size);
+  const int rc = Kernel::Current()->GetSockOpt(fd(), level, option, &value, &size);
   if (rc == 0) return value;
-  return kevent::ErrnoToStatus(rc, absl::StrCat("getsockopt ", name), fd_);
+  return kevent::ErrnoToStatus(rc, absl::StrCat("getsockopt ", name), fd());
 }
 
 }  // namespace evring::net

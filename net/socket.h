@@ -3,11 +3,9 @@
 #ifndef EVRING_NET_SOCKET_H_
 #define EVRING_NET_SOCKET_H_
 
-#include <utility>
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
+#include "kevent/owned_descriptor.h"
 #include "net/address.h"
 
 namespace evring::net {
@@ -17,24 +15,15 @@ class Socket {
  public:
   Socket() = default;
   explicit Socket(int fd) : fd_(fd) {}
-  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Socket& operator=(Socket&& other) noexcept {
-    if (this != &other) {
-      Close();
-      fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-  }
-  ~Socket() { Close(); }
 
   // A stream socket for the family of an address, close-on-exec. Errors: kResourceExhausted (EMFILE, ENFILE, ENOBUFS,
   // ENOMEM), kInvalidArgument for a family that the system does not have.
   static absl::StatusOr<Socket> Open(int family);
 
-  int fd() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  int Release() { return std::exchange(fd_, -1); }
-  void Close();
+  int fd() const { return fd_.get(); }
+  bool valid() const { return fd_.valid(); }
+  int Release() { return fd_.Release(); }
+  void Close() { fd_.Close(); }
 
   absl::StatusOr<SocketAddress> LocalAddress() const;
   absl::StatusOr<SocketAddress> PeerAddress() const;
@@ -44,7 +33,7 @@ class Socket {
   absl::StatusOr<int> GetOption(int level, int option, const char* name) const;
 
  private:
-  int fd_ = -1;
+  kevent::OwnedDescriptor fd_;
 };
 
 }  // namespace evring::net

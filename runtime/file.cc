@@ -2,20 +2,20 @@
 
 #include <errno.h>
 #include <liburing.h>
-#include <stdio.h>
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "kevent/canary.h"
-#include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
-#include "runtime/file_io.h"
 #include "runtime/io.h"
 
 namespace evring {
 namespace {
+
+// What one request can say of `size` bytes.
+unsigned RequestBytes(size_t size) { return static_cast<unsigned>(std::min<size_t>(size, INT32_MAX)); }
 
 class OpenOperation final : public IoOperation<OpenOperation> {
  public:
@@ -35,6 +35,25 @@ class OpenOperation final : public IoOperation<OpenOperation> {
   const mode_t mode_;
 };
 
+class ReadOperation final : public IoOperation<ReadOperation> {
+ public:
+  ReadOperation(int fd, std::span<std::byte> buffer, uint64_t offset)
+      : IoOperation(kevent::EventType::kFileRead, fd), buffer_(buffer), offset_(offset) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) {
+    io_uring_prep_read(sqe, fd(), buffer_.data(), RequestBytes(buffer_.size()), offset_);
+  }
+  absl::StatusOr<size_t> Result(int32_t result, uint32_t) {
+    if (result < 0) return kevent::ErrnoToStatus(result, "read", fd());
+    return static_cast<size_t>(result);
+  }
+
+  const std::span<std::byte> buffer_;
+  const uint64_t offset_;
+};
+
 class WriteOperation final : public IoOperation<WriteOperation> {
  public:
   WriteOperation(int fd, std::span<const std::byte> data, uint64_t offset)
@@ -42,10 +61,7 @@ class WriteOperation final : public IoOperation<WriteOperation> {
 
  private:
   friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) {
-    io_uring_prep_write(sqe, fd(), data_.data(), static_cast<unsigned>(std::min<size_t>(data_.size(), INT32_MAX)),
-                        offset_);
-  }
+  void Prepare(io_uring_sqe* sqe) { io_uring_prep_write(sqe, fd(), data_.data(), RequestBytes(data_.size()), offset_); }
   absl::StatusOr<size_t> Result(int32_t result, uint32_t) {
     if (result < 0) return kevent::ErrnoToStatus(result, "write", fd());
     return static_cast<size_t>(result);
@@ -114,27 +130,22 @@ Task<absl::StatusOr<File>> File::Open(std::string path, int flags, mode_t mode) 
   co_return co_await OpenOperation(path.c_str(), flags, mode);
 }
 
-void File::Close() {
-  if (fd_ < 0) return;
-  EVRING_CHECK(kevent::Kernel::Current()->Close(std::exchange(fd_, -1)) != -EBADF, "a file closes its own descriptor");
-}
-
 Task<absl::StatusOr<size_t>> File::ReadAt(std::span<std::byte> buffer, uint64_t offset) const {
-  co_return co_await evring::ReadAt(fd_, buffer, offset);
+  co_return co_await ReadOperation(fd(), buffer, offset);
 }
 
 Task<absl::Status> File::WriteAt(std::span<const std::byte> data, uint64_t offset) const {
   while (!data.empty()) {
-    const absl::StatusOr<size_t> n = co_await WriteOperation(fd_, data, offset);
+    const absl::StatusOr<size_t> n = co_await WriteOperation(fd(), data, offset);
     if (!n.ok()) co_return n.status();
-    if (*n == 0) co_return kevent::ErrnoToStatus(EIO, "write: nothing was taken", fd_);
+    if (*n == 0) co_return kevent::ErrnoToStatus(EIO, "write: nothing was taken", fd());
     data = data.subspan(*n);
     offset += *n;
   }
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> File::SyncToDisk(Sync what) const { co_return co_await SyncOperation(fd_, what); }
+Task<absl::Status> File::SyncToDisk(Sync what) const { co_return co_await SyncOperation(fd(), what); }
 
 Task<absl::Status> Rename(std::string from, std::string to) {
   absl::Status status = CheckPath(from);

@@ -17,10 +17,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kevent/owned_descriptor.h"
 #include "runtime/task.h"
 
 namespace evring {
@@ -31,25 +31,16 @@ class File {
  public:
   File() = default;
   explicit File(int fd) : fd_(fd) {}
-  File(File&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  File& operator=(File&& other) noexcept {
-    if (this != &other) {
-      Close();
-      fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-  }
-  ~File() { Close(); }
 
   // As open(2); O_CLOEXEC is always added.
   static Task<absl::StatusOr<File>> Open(std::string path, int flags, mode_t mode = 0644);
 
-  int fd() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
+  int fd() const { return fd_.get(); }
+  bool valid() const { return fd_.valid(); }
   // Without a sync: an error of what was written before shows only in Sync().
-  void Close();
+  void Close() { fd_.Close(); }
 
-  // Some bytes from `offset` on, at most buffer.size(); 0 at the end of the file.
+  // Some bytes from `offset` on, at most buffer.size() (and 2^31 - 1); 0 at the end of the file.
   Task<absl::StatusOr<size_t>> ReadAt(std::span<std::byte> buffer, uint64_t offset) const;
   // All of `data`, in as many writes as the system needs. After an error some of it may have been written.
   Task<absl::Status> WriteAt(std::span<const std::byte> data, uint64_t offset) const;
@@ -60,7 +51,7 @@ class File {
   Task<absl::Status> SyncToDisk(Sync what = Sync::kAll) const;
 
  private:
-  int fd_ = -1;
+  kevent::OwnedDescriptor fd_;
 };
 
 // As rename(2): `to` is replaced at once.

@@ -23,24 +23,15 @@
 #include "net/http/mime.h"
 #include "net/http/range.h"
 #include "runtime/blocking.h"
-#include "runtime/file_io.h"
+#include "runtime/file.h"
 
 namespace evring::net::http {
 namespace {
 
 constexpr size_t kPieceBytes = 128 << 10;
 
-class OpenFile {
- public:
-  OpenFile() = default;
-  OpenFile(OpenFile&& other) noexcept
-      : fd(std::exchange(other.fd, -1)), size(other.size), modified_ns(other.modified_ns), directory(other.directory) {}
-  OpenFile& operator=(OpenFile&&) = delete;
-  ~OpenFile() {
-    if (fd >= 0) close(fd);
-  }
-
-  int fd = -1;
+struct OpenFile {
+  File file;
   uint64_t size = 0;
   int64_t modified_ns = 0;
   bool directory = false;
@@ -53,18 +44,20 @@ absl::StatusOr<OpenFile> OpenBeneath(int directory, const std::string& path) {
   // O_NONBLOCK: opening a FIFO must not wait for its other end.
   how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-  OpenFile file;
+  int fd;
   do {
-    file.fd = static_cast<int>(syscall(SYS_openat2, directory, path.empty() ? "." : path.c_str(), &how, sizeof(how)));
-  } while (file.fd < 0 && (errno == EINTR || errno == EAGAIN));  // EAGAIN: a rename raced with the walk
-  if (file.fd < 0) return kevent::ErrnoToStatus(errno, "open file");
+    fd = static_cast<int>(syscall(SYS_openat2, directory, path.empty() ? "." : path.c_str(), &how, sizeof(how)));
+  } while (fd < 0 && (errno == EINTR || errno == EAGAIN));  // EAGAIN: a rename raced with the walk
+  if (fd < 0) return kevent::ErrnoToStatus(errno, "open file");
+  OpenFile opened;
+  opened.file = File(fd);
   struct stat info;
-  if (fstat(file.fd, &info) != 0) return kevent::ErrnoToStatus(errno, "fstat", file.fd);
-  file.directory = S_ISDIR(info.st_mode);
-  if (!file.directory && !S_ISREG(info.st_mode)) return absl::NotFoundError("not a regular file");
-  file.size = static_cast<uint64_t>(info.st_size);
-  file.modified_ns = static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec;
-  return file;
+  if (fstat(fd, &info) != 0) return kevent::ErrnoToStatus(errno, "fstat", fd);
+  opened.directory = S_ISDIR(info.st_mode);
+  if (!opened.directory && !S_ISREG(info.st_mode)) return absl::NotFoundError("not a regular file");
+  opened.size = static_cast<uint64_t>(info.st_size);
+  opened.modified_ns = static_cast<int64_t>(info.st_mtim.tv_sec) * 1'000'000'000 + info.st_mtim.tv_nsec;
+  return opened;
 }
 
 Task<absl::StatusOr<OpenFile>> OpenInPool(int directory, std::string path) {
@@ -100,10 +93,6 @@ absl::StatusOr<FileServer> FileServer::Open(const std::string& directory, std::s
   return FileServer(fd, std::move(url_prefix), policy);
 }
 
-FileServer::~FileServer() {
-  if (directory_ >= 0) close(directory_);
-}
-
 Task<absl::Status> FileServer::Handle(ServerRequest* request, ServerResponse* response) const {
   const Request& head = request->head();
   std::string_view below = head.raw_path();
@@ -116,19 +105,21 @@ Task<absl::Status> FileServer::Handle(ServerRequest* request, ServerResponse* re
   }
   const bool names_directory = path->empty() || path->back() == '/';
   if (names_directory) path->append("index.html");
-  absl::StatusOr<OpenFile> file = co_await OpenInPool(directory_, *path);
-  if (absl::IsResourceExhausted(file.status())) co_return co_await SendPlain(response, StatusCode::kServiceUnavailable);
-  if (absl::IsCancelled(file.status())) co_return file.status();
-  if (!file.ok()) co_return co_await SendPlain(response, StatusCode::kNotFound);
-  if (file->directory) {
+  absl::StatusOr<OpenFile> opened = co_await OpenInPool(directory_.get(), *path);
+  if (absl::IsResourceExhausted(opened.status())) {
+    co_return co_await SendPlain(response, StatusCode::kServiceUnavailable);
+  }
+  if (absl::IsCancelled(opened.status())) co_return opened.status();
+  if (!opened.ok()) co_return co_await SendPlain(response, StatusCode::kNotFound);
+  if (opened->directory) {
     // Relative links in its index count from the path with the '/'.
     absl::Status status = response->AddHeader("Location", std::string(head.raw_path()) + "/");
     if (!status.ok()) co_return status;
     co_return co_await SendPlain(response, StatusCode::kMovedPermanently);
   }
 
-  const std::string etag = FileEtag(file->size, file->modified_ns);
-  const int64_t modified_seconds = file->modified_ns / 1'000'000'000;
+  const std::string etag = FileEtag(opened->size, opened->modified_ns);
+  const int64_t modified_seconds = opened->modified_ns / 1'000'000'000;
   char modified[kHttpDateBytes];
   FormatHttpDate(modified_seconds, modified);
   for (const auto& [name, value] :
@@ -144,13 +135,13 @@ Task<absl::Status> FileServer::Handle(ServerRequest* request, ServerResponse* re
   }
 
   uint64_t offset = 0;
-  uint64_t left = file->size;
+  uint64_t left = opened->size;
   const auto range_value = head.header("Range");
   const auto if_range = head.header("If-Range");
   if (range_value.has_value() && head.method() == Method::kGet && (!if_range.has_value() || *if_range == etag)) {
-    const ByteRange range = ParseRange(*range_value, file->size);
+    const ByteRange range = ParseRange(*range_value, opened->size);
     if (range.kind != ByteRange::Kind::kWhole) {
-      absl::Status status = response->AddHeader("Content-Range", ContentRange(range, file->size));
+      absl::Status status = response->AddHeader("Content-Range", ContentRange(range, opened->size));
       if (!status.ok()) co_return status;
     }
     if (range.kind == ByteRange::Kind::kUnsatisfiable) {
@@ -168,7 +159,7 @@ Task<absl::Status> FileServer::Handle(ServerRequest* request, ServerResponse* re
   std::vector<std::byte> piece(std::min<uint64_t>(left, kPieceBytes));
   while (left > 0) {
     const std::span<std::byte> buffer = std::span(piece).first(std::min<uint64_t>(left, piece.size()));
-    absl::StatusOr<size_t> n = co_await ReadAt(file->fd, buffer, offset);
+    absl::StatusOr<size_t> n = co_await opened->file.ReadAt(buffer, offset);
     if (!n.ok()) co_return n.status();
     if (*n == 0) co_return absl::DataLossError("the file became shorter while it was sent");
     absl::Status status = co_await response->Write({reinterpret_cast<const char*>(buffer.data()), *n});

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "kevent/owned_descriptor.h"
 #include "net/http/path.h"
 #include "net/http/server.h"
 #include "runtime/task.h"
@@ -23,12 +24,8 @@ class FileServer {
   // like for the directory, kInvalidArgument for the prefix.
   static absl::StatusOr<FileServer> Open(const std::string& directory, std::string url_prefix,
                                          FilePathPolicy policy = {});
-  FileServer(FileServer&& other) noexcept
-      : directory_(std::exchange(other.directory_, -1)),
-        url_prefix_(std::move(other.url_prefix_)),
-        policy_(other.policy_) {}
+  FileServer(FileServer&&) noexcept = default;
   FileServer& operator=(FileServer&&) = delete;
-  ~FileServer();
 
   // Answers GET and HEAD. The server must outlive the task.
   Task<absl::Status> Handle(ServerRequest* request, ServerResponse* response) const;
@@ -37,7 +34,7 @@ class FileServer {
   FileServer(int directory, std::string url_prefix, FilePathPolicy policy)
       : directory_(directory), url_prefix_(std::move(url_prefix)), policy_(policy) {}
 
-  int directory_;
+  kevent::OwnedDescriptor directory_;
   std::string url_prefix_;
   FilePathPolicy policy_;
 };
