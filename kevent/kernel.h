@@ -34,6 +34,10 @@ struct RingOptions {
   Features allowed = Features::All();
 };
 
+// kInvalidArgument: 1 <= sq_entries <= cq_entries does not hold. The system's kernel answers EINVAL to that, as an old
+// one does to flags that it does not know.
+absl::Status CheckRingOptions(const RingOptions& options);
+
 struct WaitArgs {
   int64_t deadline_ns = kNoDeadline;  // CLOCK_MONOTONIC, absolute
   const sigset_t* sigmask = nullptr;  // set for the time of the wait only, atomically; nullptr: unchanged

@@ -71,11 +71,7 @@ absl::Status SetupError(int error) {
 class SystemKernelImpl final : public Kernel {
  public:
   absl::Status Setup(const RingOptions& options, io_uring* ring, Features* features) override {
-    // The kernel answers EINVAL for this too, which must not be taken for an old kernel.
-    if (options.sq_entries == 0 || options.cq_entries < options.sq_entries) {
-      return absl::InvalidArgumentError(absl::StrCat("RingOptions: sq_entries ", options.sq_entries, ", cq_entries ",
-                                                     options.cq_entries, ": 1 <= sq_entries <= cq_entries"));
-    }
+    if (absl::Status status = CheckRingOptions(options); !status.ok()) return status;
     io_uring_params params;
     std::memset(&params, 0, sizeof(params));
     params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG |
@@ -174,6 +170,12 @@ class SystemKernelImpl final : public Kernel {
 constinit thread_local Kernel* current = nullptr;
 
 }  // namespace
+
+absl::Status CheckRingOptions(const RingOptions& options) {
+  if (options.sq_entries != 0 && options.cq_entries >= options.sq_entries) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("RingOptions: sq_entries ", options.sq_entries, ", cq_entries ",
+                                                 options.cq_entries, ": 1 <= sq_entries <= cq_entries"));
+}
 
 Kernel* Kernel::Current() { return current != nullptr ? current : SystemKernel(); }
 

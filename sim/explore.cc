@@ -159,7 +159,7 @@ class Shrinker {
     // From here on no fault comes anew behind those that the run has had: each step has fewer to choose from.
     FaultChoice none = failure_->choice;
     none.end = 0;
-    if (Try(none)) {
+    if (Try(none, Injected())) {
       failure_->shrunk = true;
       return;
     }
@@ -171,11 +171,11 @@ class Shrinker {
       FaultChoice alone;
       for (uint64_t number = 0; number < injection.number; ++number) alone.left_out.insert(number);
       alone.end = injection.number + 1;
-      if (Try(alone)) break;
+      if (Try(alone, Injected())) break;
     }
     FaultChoice bounded = failure_->choice;
     bounded.end = std::min(bounded.end, end);
-    if (bounded.end != failure_->choice.end) TryAsGood(bounded);
+    if (bounded.end != failure_->choice.end) Try(bounded, Injected() + 1);
     for (size_t chunk = std::max<size_t>(1, failure_->run.faults.size());;) {
       const bool dropped = Pass(chunk);
       if (Spent()) return;
@@ -186,6 +186,7 @@ class Shrinker {
   }
 
  private:
+  uint64_t Injected() const { return failure_->run.injected; }
   bool Spent() const { return failure_->shrink_runs >= options_.shrink_runs_max; }
 
   // Tries to drop each `chunk` of the faults, the last ones first: what comes before a dropped one stays as it was.
@@ -196,21 +197,19 @@ class Shrinker {
       const size_t begin = end > chunk ? end - chunk : 0;
       FaultChoice choice = failure_->choice;
       for (size_t i = begin; i < end; ++i) choice.left_out.insert(failure_->run.faults[i].number);
-      if (Try(choice)) dropped = true;
+      if (Try(choice, Injected())) dropped = true;
       end = std::min(begin, failure_->run.faults.size());
     }
     return dropped;
   }
 
-  // True if the run with `choice` fails too, with fewer faults: it is the shortest now.
-  bool Try(const FaultChoice& choice) {
+  // True if the run with `choice` fails too, with less than `below` faults: it is the shortest now.
+  bool Try(const FaultChoice& choice, uint64_t below) {
     RunOutcome outcome = Run(choice);
-    return outcome.failed && outcome.injected < failure_->run.injected && Take(choice, std::move(outcome));
-  }
-  // The same, with as many.
-  bool TryAsGood(const FaultChoice& choice) {
-    RunOutcome outcome = Run(choice);
-    return outcome.failed && outcome.injected <= failure_->run.injected && Take(choice, std::move(outcome));
+    if (!outcome.failed || outcome.injected >= below) return false;
+    failure_->run = std::move(outcome);
+    failure_->choice = choice;
+    return true;
   }
 
   RunOutcome Run(const FaultChoice& choice) {
@@ -219,12 +218,6 @@ class Shrinker {
     options.choice = choice;
     ++failure_->shrink_runs;
     return stage_->Run(options, options_.run_max, scenario_);
-  }
-
-  bool Take(const FaultChoice& choice, RunOutcome outcome) {
-    failure_->run = std::move(outcome);
-    failure_->choice = choice;
-    return true;
   }
 
   Stage* const stage_;

@@ -39,7 +39,7 @@ FaultRules FaultRules::Storm() {
 
 bool Faults::Happens(Fault fault) {
   const FaultRule& rule = rules_[fault];
-  if (rule.ppm == 0 || stopped_ || !random_.Chance(rule.ppm)) return false;
+  if (rule.ppm == 0 || !on_ || !random_.Chance(rule.ppm)) return false;
   uint64_t& count = counts_[static_cast<size_t>(fault)];
   if (count == rule.max) return false;
   ++count;

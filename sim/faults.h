@@ -83,8 +83,12 @@ class Faults {
   int OneOf(std::span<const int> errors) { return errors[random_.Below(errors.size())]; }
 
   const std::vector<Injection>& injected() const { return injected_; }
-  // No more faults from here on.
-  void Stop() { stopped_ = true; }
+  // They happen between the two only.
+  void Start() { on_ = true; }
+  void Stop() {
+    on_ = false;
+    stopped_ = true;
+  }
   bool stopped() const { return stopped_; }
 
  private:
@@ -93,6 +97,7 @@ class Faults {
   const FaultChoice choice_;
   std::array<uint64_t, kFaults> counts_ = {};
   uint64_t next_ = 0;
+  bool on_ = false;
   bool stopped_ = false;
   std::vector<Injection> injected_;
 };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <utility>
 
 namespace evring::sim {
 namespace {
@@ -40,15 +41,15 @@ int FileRequests::Perform(const io_uring_sqe& sqe) {
     default:
       break;
   }
-  const auto found = open_.find(sqe.fd);
-  if (found == open_.end()) return -EBADF;
+  const Open* open = open_.Find(sqe.fd);
+  if (open == nullptr) return -EBADF;
   switch (sqe.opcode) {
     case IORING_OP_READ:
-      return ReadFrom(found->second, sqe);
+      return ReadFrom(*open, sqe);
     case IORING_OP_WRITE:
-      return WriteTo(found->second, sqe);
+      return WriteTo(*open, sqe);
     default:
-      return Sync(found->second);
+      return Sync(*open);
   }
 }
 
@@ -58,13 +59,7 @@ int FileRequests::OpenAt(const io_uring_sqe& sqe) {
   if ((flags & O_DIRECTORY) == 0) {
     if (const int rc = files_->Open(Path(sqe.addr), flags, &open.file); rc != 0) return rc;
   }
-  int fd = kFirstFile;
-  for (const auto& [used, other] : open_) {
-    if (used != fd) break;
-    ++fd;
-  }
-  open_[fd] = std::move(open);
-  return fd;
+  return open_.Add(std::move(open));
 }
 
 int FileRequests::ReadFrom(const Open& open, const io_uring_sqe& sqe) {

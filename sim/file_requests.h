@@ -10,16 +10,13 @@
 #include <liburing.h>
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <string>
 
+#include "sim/descriptor_table.h"
 #include "sim/files.h"
 #include "sim/world.h"
 
 namespace evring::sim {
-
-inline constexpr int kFirstFile = 2'000'000;
 
 class FileRequests {
  public:
@@ -31,9 +28,9 @@ class FileRequests {
   // Its result. Faults, where they are not stopped: short counts, EIO, ENOSPC.
   int Perform(const io_uring_sqe& sqe);
 
-  int Close(int fd) { return open_.erase(fd) == 1 ? 0 : -EBADF; }
+  int Close(int fd) { return open_.Remove(fd) ? 0 : -EBADF; }
   int Remove(const char* path) { return files_->Unlink(path); }
-  int open_descriptors() const { return static_cast<int>(open_.size()); }
+  int open_descriptors() const { return open_.size(); }
 
  private:
   struct Open {
@@ -48,7 +45,7 @@ class FileRequests {
 
   World* const world_;
   FileSystem* const files_;
-  std::map<int, Open> open_;
+  DescriptorTable<Open> open_{kFirstFile};
 };
 
 }  // namespace evring::sim

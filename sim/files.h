@@ -2,14 +2,12 @@
 //
 // There are two pictures of everything: what programs see, and what is on the disk.
 //
-//   data        A write changes the picture that programs see. It reaches the disk by Sync() of the file, or, at a
-//   crash,
-//               page by page as the seed decides: each dirty page is old, new, or torn at a sector of 512 bytes. Bytes
-//               of a file beyond what was synced may be there as zeros.
-//   names       Creating, renaming and removing are entries of a journal, which reaches the disk by SyncDirectory(), or
-//   by
-//               Sync() of a file that was created (with all that comes before it), or at a crash as far as the seed
-//               decides: always a beginning of the journal, as with a journalling file system.
+//   data    A write changes the picture that programs see. It reaches the disk by Sync() of the file, or, at a crash,
+//           page by page as the seed decides: each dirty page is old, new, or torn at a sector of 512 bytes. Bytes of
+//           a file beyond what was synced may be there as zeros.
+//   names   Creating, renaming and removing are entries of a journal, which reaches the disk by SyncDirectory(), or by
+//           Sync() of a file that was created (with all that comes before it), or at a crash as far as the seed
+//           decides: always a beginning of the journal, as with a journalling file system.
 //
 // So a program that writes a new file, renames it over the old one and does not sync the file in between can find the
 // name on the new file and the new file empty: what the real systems do. Source: fsync(2), rename(2), and ext4's

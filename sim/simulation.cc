@@ -1,29 +1,9 @@
 #include "sim/simulation.h"
 
 namespace evring::sim {
-namespace {
-
-KernelOptions OfKernel(const SimulationOptions& options) {
-  KernelOptions kernel;
-  kernel.seed = options.seed;
-  kernel.workers = options.workers;
-  kernel.faults = options.faults;
-  kernel.choice = options.choice;
-  kernel.socket_buffer_bytes = options.socket_buffer_bytes;
-  kernel.descriptors_max = options.descriptors_max;
-  kernel.files = options.files.get();
-  kernel.crash_at_call = options.crash_at_call;
-  kernel.calls_max = options.calls_max;
-  kernel.log_lines = options.log_lines;
-  kernel.journal = options.journal;
-  return kernel;
-}
-
-}  // namespace
 
 Simulation::Simulation(const SimulationOptions& options)
-    : files_(options.files),
-      kernel_(OfKernel(options)),
+    : kernel_(options),
       random_(options.seed, /*stream=*/4),
       runtime_options_(options.runtime),
       crashes_(options.crash_at_call != 0) {

@@ -34,23 +34,9 @@
 
 namespace evring::sim {
 
-struct SimulationOptions {
+struct SimulationOptions : KernelOptions {
   SimulationOptions() = default;
-  uint64_t seed = 1;
-  FaultRules faults = FaultRules::None();
-  FaultChoice choice;                 // which of them happen after all: to find the few that matter
-  int workers = 1;                    // with more of them the seed decides their turns too
-  size_t socket_buffer_bytes = 4096;  // of each direction of a connection: small, so that writers wait
-  int descriptors_max = 1024;
-  std::shared_ptr<FileSystem> files;  // the disk as it is at the start; nullptr: an empty one
-  // Of the kernel: when so many calls have been made, power is lost. The run goes on, for nothing; what counts is the
-  // disk as it is then, report().after_crash, with which a second Simulation may start. 0: never. Beyond the last call:
-  // when the first task has ended.
-  uint64_t crash_at_call = 0;
-  uint64_t calls_max = 20'000'000;  // of the kernel: a run that makes more counts as endless
-  size_t log_lines = 200;           // kept for a failure
-  Journal* journal = nullptr;       // told of faults and lines as they come (sim/explore.h); borrowed
-  RuntimeOptions runtime;           // its kernel, workers and rescue are the simulation's own
+  RuntimeOptions runtime;  // its kernel, workers and rescue are the simulation's own
 };
 
 // What a run has been.
@@ -115,7 +101,6 @@ class Simulation {
   }
   void End();
 
-  const std::shared_ptr<FileSystem> files_;
   Kernel kernel_;
   Random random_;
   RuntimeOptions runtime_options_;

@@ -1,138 +1,20 @@
 #include "sim/socket.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "kevent/check.h"
-
 namespace evring::sim {
 namespace {
-
-// As Address::host() has it.
-std::string HostBytes(const std::string& text) {
-  char bytes[16];
-  if (inet_pton(AF_INET, text.c_str(), bytes) == 1) return std::string(bytes, 4);
-  EVRING_CHECK(inet_pton(AF_INET6, text.c_str(), bytes) == 1, "a host is named by its address");
-  return std::string(bytes, 16);
-}
 
 constexpr int64_t kGiveUpNs = 924'600'000'000;  // as with tcp_retries2 of 15
 constexpr int64_t kRetransmitNs = 200'000'000;
 
 }  // namespace
 
-// --- Addresses
-// ---------------------------------------------------------------------------------------------------------
-
-Address::Address(const sockaddr* address, socklen_t size)
-    : bytes_(reinterpret_cast<const char*>(address), address == nullptr ? 0 : size) {}
-
-std::string Address::host() const {
-  if (family() == AF_INET && bytes_.size() >= sizeof(sockaddr_in)) return bytes_.substr(4, 4);
-  if (family() == AF_INET6 && bytes_.size() >= sizeof(sockaddr_in6)) return bytes_.substr(8, 16);
-  return "";
-}
-
-bool Address::any_host() const {
-  const std::string name = host();
-  return std::all_of(name.begin(), name.end(), [](char c) { return c == 0; });
-}
-
-uint16_t Address::port() const {
-  if (host().empty()) return 0;
-  return static_cast<uint16_t>(static_cast<unsigned char>(bytes_[2]) << 8 | static_cast<unsigned char>(bytes_[3]));
-}
-
-void Address::set_port(uint16_t port) {
-  bytes_[2] = static_cast<char>(port >> 8);
-  bytes_[3] = static_cast<char>(port & 0xff);
-}
-
-Address Address::WithHostOf(const Address& other) const {
-  Address result = other;
-  result.set_port(port());
-  return result;
-}
-
-std::string Address::ToString() const {
-  const std::string name = host();
-  if (!name.empty()) {
-    char text[INET6_ADDRSTRLEN] = "?";
-    inet_ntop(family(), name.data(), text, sizeof(text));
-    return std::string(text) + ":" + std::to_string(port());
-  }
-  if (bytes_.size() <= sizeof(sa_family_t)) return "unnamed";
-  std::string path = bytes_.substr(sizeof(sa_family_t));
-  if (path[0] == '\0') path[0] = '@';
-  return "unix:" + path.substr(0, path.find('\0'));
-}
-
-// --- The network
-// -------------------------------------------------------------------------------------------------------
-
-void Network::SetLink(const std::string& a, const std::string& b, const Link& link) {
-  links_[std::minmax(HostBytes(a), HostBytes(b))] = link;
-  world_->Say("the link between " + a + " and " + b + (link.cut ? " is cut" : " is there"));
-}
-
-Network::Link Network::LinkBetween(const std::string& a, const std::string& b) const {
-  const auto found = links_.find(std::minmax(a, b));
-  return found == links_.end() ? Link() : found->second;
-}
-
-bool Network::Holds(const Address& from, const Address& to) const { return LinkBetween(from.host(), to.host()).cut; }
-
-int64_t Network::ArrivalTime(const Address& from, const Address& to, int64_t not_before) {
-  const Link link = LinkBetween(from.host(), to.host());
-  int64_t latency = world_->network.Between(link.latency_min_ns, link.latency_max_ns);
-  if (world_->Happens(Fault::kSlow)) latency += world_->network.Between(1'000'000, 200'000'000);
-  return std::max(world_->now() + latency, not_before);
-}
-
-std::shared_ptr<Socket> Network::FindListener(const Address& address) const {
-  const auto listening = [](const std::shared_ptr<Socket>& s) {
-    return s != nullptr && s->state_ == Socket::State::kListening && !s->closed_ && !s->read_shut_;
-  };
-  if (const auto found = bound_.find(address); found != bound_.end()) {
-    if (std::shared_ptr<Socket> socket = found->second.lock(); listening(socket)) return socket;
-  }
-  if (address.family() == AF_UNIX) return nullptr;
-  for (const auto& [bound, weak] : bound_) {
-    if (bound.family() != address.family() || bound.port() != address.port() || !bound.any_host()) continue;
-    if (std::shared_ptr<Socket> socket = weak.lock(); listening(socket)) return socket;
-  }
-  return nullptr;
-}
-
-bool Network::Taken(const Address& address, const Socket* by) const {
-  for (const auto& [bound, weak] : bound_) {
-    const std::shared_ptr<Socket> socket = weak.lock();
-    if (socket == nullptr || socket.get() == by || socket->closed_) continue;
-    if (bound == address) return true;
-    if (address.family() != AF_UNIX && bound.family() == address.family() && bound.port() == address.port() &&
-        (bound.any_host() || address.any_host())) {
-      return true;
-    }
-  }
-  return false;
-}
-
-uint16_t Network::FreePort(const Address& address) {
-  for (int i = 0; i < 28232; ++i) {
-    Address candidate = address;
-    candidate.set_port(next_port_);
-    next_port_ = next_port_ == 60999 ? 32768 : static_cast<uint16_t>(next_port_ + 1);
-    if (!Taken(candidate, nullptr)) return candidate.port();
-  }
-  return 0;
-}
-
 // --- Making connections
-// ------------------------------------------------------------------------------------------------
 
 int Socket::Bind(const Address& address) {
   if (address.family() != family_) return family_ == AF_UNIX ? -EINVAL : -EAFNOSUPPORT;
@@ -212,9 +94,9 @@ void Socket::Arrive(const Address& to, int tries) {
   world->At(network_->ArrivalTime(local_, to, 0), [self = shared_from_this(), to, tries, world] {
     if (self->closed_ || self->state_ != State::kConnecting) return;
     Network* network = self->network_;
-    const std::shared_ptr<Socket> listener = network->Holds(self->local_, to) ? nullptr : network->FindListener(to);
-    const bool lost = network->Holds(self->local_, to) ||
-                      (listener != nullptr && listener->backlog_.size() >= listener->backlog_max_);
+    const bool held = network->Holds(self->local_, to);
+    const std::shared_ptr<Socket> listener = held ? nullptr : network->FindListener(to);
+    const bool lost = held || (listener != nullptr && listener->backlog_.size() >= listener->backlog_max_);
     if (lost) {
       // The request is sent again after one second, two, four, … as TCP does; after six times it is given up.
       world->After(int64_t{1'000'000'000} << tries, [self, to, tries] {
@@ -235,7 +117,7 @@ void Socket::Arrive(const Address& to, int tries) {
       return;
     }
     auto other = std::make_shared<Socket>(network, self->family_);
-    other->local_ = to.WithHostOf(to);
+    other->local_ = to;
     other->peer_address_ = self->local_;
     Join(self, other, network->buffer_bytes());
     self->state_ = State::kConnecting;  // until the answer has come back
@@ -284,20 +166,19 @@ std::shared_ptr<Socket> Socket::Accept() {
 }
 
 // --- Data
-// --------------------------------------------------------------------------------------------------------------
 
 bool Socket::has_more() const {
   if (in_ == nullptr) return false;
   return !in_->arrived.empty() || (is_tcp() && in_->ended);
 }
 
-int Socket::Receive(std::byte* data, size_t size, bool may_be_short) {
+int Socket::Receive(std::byte* data, size_t size) {
   if (!is_tcp() && state_ != State::kConnected) return -EINVAL;
   if (state_ == State::kListening) return -ENOTCONN;
   if (in_ != nullptr && !in_->arrived.empty()) {
     size_t n = std::min(size, in_->arrived.size());
     World* world = network_->world();
-    if (n > 1 && may_be_short && world->Happens(Fault::kShortReceive)) n = 1 + world->faults.Below(n - 1);
+    if (n > 1 && world->Happens(Fault::kShortReceive)) n = 1 + world->faults.Below(n - 1);
     const auto end = in_->arrived.begin() + static_cast<std::ptrdiff_t>(n);
     std::copy(in_->arrived.begin(), end, data);
     in_->arrived.erase(in_->arrived.begin(), end);
@@ -435,7 +316,6 @@ void Socket::Break(int error) {
 }
 
 // --- Ends
-// --------------------------------------------------------------------------------------------------------------
 
 int Socket::Shutdown(int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;

@@ -11,58 +11,27 @@
 // for Unix after a reset that was injected. A Unix socket knows at once what its peer does: a peer that shuts one
 // direction, or closes, shuts the other here.
 //
-// Who waits on a socket is told by `notify` whenever anything about it changes: which events of poll(2) it is, or 0,
-// the state: whoever waits is to look. Source: tcp(7), unix(7), and what the real kernel is seen to do
-// (tests/sim/differential_test.cc).
+// Source: tcp(7), unix(7), and what the real kernel is seen to do (tests/sim/differential_test.cc).
 
 #ifndef EVRING_SIM_SOCKET_H_
 #define EVRING_SIM_SOCKET_H_
 
-#include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "sim/address.h"
+#include "sim/network.h"
+#include "sim/open_file.h"
 #include "sim/world.h"
 
 namespace evring::sim {
-
-class Socket;
-class Network;
-
-// A socket address as the kernel holds it, to be compared and printed.
-class Address {
- public:
-  Address() = default;
-  Address(const sockaddr* address, socklen_t size);
-
-  int family() const { return empty() ? AF_UNSPEC : reinterpret_cast<const sockaddr*>(bytes_.data())->sa_family; }
-  bool empty() const { return bytes_.size() < sizeof(sa_family_t); }
-  const std::string& bytes() const { return bytes_; }
-  std::string ToString() const;
-
-  // Of AF_INET and AF_INET6.
-  uint16_t port() const;
-  void set_port(uint16_t port);
-  // The address without the port: a host.
-  std::string host() const;
-  bool any_host() const;
-  Address WithHostOf(const Address& other) const;
-
-  auto operator<=>(const Address&) const = default;
-
- private:
-  std::string bytes_;
-};
 
 // One direction of a connection.
 struct Flow {
@@ -88,7 +57,7 @@ struct Flow {
   }
 };
 
-class Socket : public std::enable_shared_from_this<Socket> {
+class Socket final : public OpenFile, public std::enable_shared_from_this<Socket> {
  public:
   enum class State { kNew, kBound, kListening, kConnecting, kConnected };
 
@@ -107,14 +76,13 @@ class Socket : public std::enable_shared_from_this<Socket> {
   int ConnectResult();
   // Takes the first connection of the backlog.
   std::shared_ptr<Socket> Accept();
-  int Receive(std::byte* data, size_t size, bool may_be_short);
+  int Receive(std::byte* data, size_t size);
   int Send(const std::byte* data, size_t size, bool may_be_short);
   int Shutdown(int how);
-  // The last descriptor has been closed.
-  void Close();
+  void Close() override;
   // The connection fails, here and at the other end.
   void Break(int error);
-  short Poll() const;
+  short Poll() const override;
   // SO_ERROR: what went wrong since it was asked last.
   int TakeError() { return std::exchange(error_, 0); }
 
@@ -128,8 +96,6 @@ class Socket : public std::enable_shared_from_this<Socket> {
   const Address& peer() const { return peer_address_; }
   void set_resets_on_close(bool on) { resets_on_close_ = on; }
   std::map<std::pair<int, int>, int>& options() { return options_; }
-
-  std::function<void(short events)> notify = [](short) {};
 
   static void Join(const std::shared_ptr<Socket>& a, const std::shared_ptr<Socket>& b, size_t capacity);
 
@@ -176,44 +142,6 @@ class Socket : public std::enable_shared_from_this<Socket> {
   std::shared_ptr<Flow> out_;
   std::deque<std::shared_ptr<Socket>> backlog_;
   std::map<std::pair<int, int>, int> options_;
-};
-
-// The hosts' addresses and the links between them.
-class Network {
- public:
-  struct Link {
-    int64_t latency_min_ns = 20'000;
-    int64_t latency_max_ns = 200'000;
-    bool cut = false;  // nothing arrives; what is sent is kept until the link is whole again
-  };
-
-  Network(World* world, size_t buffer_bytes) : world_(world), buffer_bytes_(buffer_bytes) {}
-
-  World* world() const { return world_; }
-  size_t buffer_bytes() const { return buffer_bytes_; }
-
-  // The link between two hosts, in both directions; hosts by their addresses, "10.0.0.1" and "fd00::2". In a task of
-  // the simulation. A socket is of the host whose address it is bound to; one that is not bound, of the host it speaks
-  // to.
-  void SetLink(const std::string& a, const std::string& b, const Link& link);
-
-  // When something sent now from one host arrives at the other; after what was sent before.
-  int64_t ArrivalTime(const Address& from, const Address& to, int64_t not_before);
-
- private:
-  friend class Socket;
-
-  Link LinkBetween(const std::string& a, const std::string& b) const;
-  bool Holds(const Address& from, const Address& to) const;
-  std::shared_ptr<Socket> FindListener(const Address& address) const;
-  bool Taken(const Address& address, const Socket* by) const;
-  uint16_t FreePort(const Address& address);
-
-  World* const world_;
-  const size_t buffer_bytes_;
-  uint16_t next_port_ = 32768;
-  std::map<std::pair<std::string, std::string>, Link> links_;  // by Address::host() of both
-  std::map<Address, std::weak_ptr<Socket>> bound_;
 };
 
 }  // namespace evring::sim

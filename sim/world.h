@@ -1,5 +1,4 @@
-// world.h: what a simulation shares: the virtual clock, what is to happen when, the seed's decisions, the faults, the
-// log.
+// world.h: what a simulation shares: clock, what is to happen when, the seed's decisions, faults, log.
 //
 // Time stands still while a thread of the simulated program runs, moves on a little with each call of the kernel, and
 // jumps to the next thing that is to happen when every thread waits. One thread at a time (kernel.h).

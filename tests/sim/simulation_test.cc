@@ -139,7 +139,6 @@ TEST(Simulation, AConnectAcrossACutTimesOutAsInLinux) {
 }
 
 // --- The same seed
-// -----------------------------------------------------------------------------------------------------
 
 TEST(Simulation, TheSameSeedIsTheSameRun) {
   std::set<uint64_t> digests;
@@ -176,7 +175,6 @@ TEST(Simulation, AFaultCanBeLeftOut) {
 }
 
 // --- Runs that cannot end
-// ----------------------------------------------------------------------------------------------
 
 Task<> WaitForNothing() {
   Event event;

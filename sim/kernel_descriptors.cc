@@ -1,0 +1,180 @@
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "sim/kernel.h"
+
+namespace evring::sim {
+
+int Kernel::Open(std::shared_ptr<OpenFile> file) {
+  if (descriptors_.size() >= options_.descriptors_max) return -EMFILE;
+  Watch(file.get());
+  return descriptors_.Add(std::move(file));
+}
+
+std::shared_ptr<OpenFile> Kernel::Find(int fd) {
+  const std::shared_ptr<OpenFile>* found = descriptors_.Find(fd);
+  return found == nullptr ? nullptr : *found;
+}
+
+template <class F>
+int Kernel::WithSocket(int fd, F f) {
+  Lock lock(mutex_);
+  const std::shared_ptr<OpenFile> file = Find(fd);
+  auto* socket = dynamic_cast<sim::Socket*>(file.get());
+  return socket == nullptr ? -EBADF : f(socket);
+}
+
+void Kernel::Watch(OpenFile* file) {
+  file->notify = [this, file](short events) {
+    for (const auto& [number, ring] : rings_) {
+      const auto found = ring->waiting.find(file);
+      if (found == ring->waiting.end()) continue;
+      for (Request* request : found->second) {
+        if (events == 0 || (events & WaitedFor(*request)) != 0) Queue(request);
+      }
+    }
+  };
+}
+
+int Kernel::Socket(int family, int type, int) {
+  Lock lock(mutex_);
+  if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) return -EAFNOSUPPORT;
+  if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM) return -ESOCKTNOSUPPORT;
+  return Open(std::make_shared<sim::Socket>(&network_, family));
+}
+
+int Kernel::SocketPair(int family, int type, int, int fds[2]) {
+  Lock lock(mutex_);
+  if (family != AF_UNIX) return -EOPNOTSUPP;
+  if ((type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != SOCK_STREAM) return -ESOCKTNOSUPPORT;
+  auto a = std::make_shared<sim::Socket>(&network_, family);
+  auto b = std::make_shared<sim::Socket>(&network_, family);
+  sim::Socket::Join(a, b, options_.socket_buffer_bytes);
+  fds[0] = Open(a);
+  if (fds[0] < 0) return fds[0];
+  fds[1] = Open(b);
+  if (fds[1] >= 0) return 0;
+  descriptors_.Remove(fds[0]);
+  return fds[1];
+}
+
+int Kernel::Close(int fd) {
+  if (fd < kFirstDescriptor) return Descriptors::Close(fd);
+  Lock lock(mutex_);
+  if (fd >= kFirstFile) return file_requests_.Close(fd);
+  const std::shared_ptr<OpenFile> file = Find(fd);
+  if (file == nullptr) return -EBADF;
+  descriptors_.Remove(fd);
+  world_.Say(absl::StrCat("fd ", fd, " is closed"));
+  // A request that is in flight keeps the file open, as in the kernel.
+  if (InUse(file.get())) {
+    closing_.push_back(file);
+  } else {
+    file->Close();
+  }
+  return 0;
+}
+
+void Kernel::CloseUnused(const std::shared_ptr<OpenFile>& file) {
+  const auto closing = std::find(closing_.begin(), closing_.end(), file);
+  if (closing == closing_.end() || InUse(file.get())) return;
+  closing_.erase(closing);
+  file->Close();
+}
+
+bool Kernel::InUse(const OpenFile* file) const {
+  for (const auto& [number, ring] : rings_) {
+    for (const auto& [id, request] : ring->requests) {
+      if (request->file.get() == file) return true;
+    }
+  }
+  return false;
+}
+
+int Kernel::Remove(const char* path) {
+  Lock lock(mutex_);
+  return file_requests_.Remove(path);
+}
+
+int Kernel::Bind(int fd, const sockaddr* address, socklen_t size) {
+  return WithSocket(fd, [&](sim::Socket* socket) { return socket->Bind(Address(address, size)); });
+}
+
+int Kernel::Listen(int fd, int backlog) {
+  return WithSocket(fd, [&](sim::Socket* socket) { return socket->Listen(backlog); });
+}
+
+int Kernel::Shutdown(int fd, int how) {
+  return WithSocket(fd, [&](sim::Socket* socket) { return socket->Shutdown(how); });
+}
+
+namespace {
+
+int CopyAddress(const Address& from, int family, sockaddr* to, socklen_t* size) {
+  sockaddr unnamed = {};
+  unnamed.sa_family = static_cast<sa_family_t>(family);
+  const std::string bytes =
+      from.empty() ? std::string(reinterpret_cast<const char*>(&unnamed), sizeof(sa_family_t)) : from.bytes();
+  std::memcpy(to, bytes.data(), std::min<size_t>(*size, bytes.size()));
+  *size = static_cast<socklen_t>(bytes.size());
+  return 0;
+}
+
+}  // namespace
+
+int Kernel::GetSockName(int fd, sockaddr* address, socklen_t* size) {
+  return WithSocket(fd,
+                    [&](sim::Socket* socket) { return CopyAddress(socket->local(), socket->family(), address, size); });
+}
+
+int Kernel::GetPeerName(int fd, sockaddr* address, socklen_t* size) {
+  return WithSocket(fd, [&](sim::Socket* socket) {
+    if (socket->state() != sim::Socket::State::kConnected) return -ENOTCONN;
+    return CopyAddress(socket->peer(), socket->family(), address, size);
+  });
+}
+
+int Kernel::SetSockOpt(int fd, int level, int option, const void* value, socklen_t size) {
+  return WithSocket(fd, [&](sim::Socket* socket) {
+    if (level == SOL_SOCKET && option == SO_LINGER) {
+      if (size < sizeof(linger)) return -EINVAL;
+      const auto* how = static_cast<const linger*>(value);
+      socket->set_resets_on_close(how->l_onoff != 0 && how->l_linger == 0);
+      return 0;
+    }
+    if (size < sizeof(int)) return -EINVAL;
+    std::memcpy(&socket->options()[{level, option}], value, sizeof(int));
+    return 0;
+  });
+}
+
+int Kernel::GetSockOpt(int fd, int level, int option, void* value, socklen_t* size) {
+  return WithSocket(fd, [&](sim::Socket* socket) {
+    if (*size < sizeof(int)) return -EINVAL;
+    const int answer =
+        level == SOL_SOCKET && option == SO_ERROR ? socket->TakeError() : socket->options()[{level, option}];
+    std::memcpy(value, &answer, sizeof(answer));
+    *size = sizeof(answer);
+    return 0;
+  });
+}
+
+int Kernel::Undelivered(int fd) {
+  return WithSocket(fd, [](sim::Socket* socket) { return static_cast<int>(socket->undelivered()); });
+}
+
+int Kernel::PollNow(int fd, short events) {
+  Lock lock(mutex_);
+  const std::shared_ptr<OpenFile> file = Find(fd);
+  return file == nullptr ? -EBADF : file->Poll() & (events | POLLERR | POLLHUP);
+}
+
+}  // namespace evring::sim

@@ -1,0 +1,60 @@
+// network.h: what lies between simulated sockets: the names that they are bound to, the links between hosts.
+
+#ifndef EVRING_SIM_NETWORK_H_
+#define EVRING_SIM_NETWORK_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "sim/address.h"
+#include "sim/world.h"
+
+namespace evring::sim {
+
+class Socket;
+
+// The hosts' addresses and the links between them.
+class Network {
+ public:
+  struct Link {
+    int64_t latency_min_ns = 20'000;
+    int64_t latency_max_ns = 200'000;
+    bool cut = false;  // nothing arrives; what is sent is kept until the link is whole again
+  };
+
+  Network(World* world, size_t buffer_bytes) : world_(world), buffer_bytes_(buffer_bytes) {}
+
+  World* world() const { return world_; }
+  size_t buffer_bytes() const { return buffer_bytes_; }
+
+  // The link between two hosts, in both directions; hosts by their addresses, "10.0.0.1" and "fd00::2". In a task of
+  // the simulation. A socket is of the host whose address it is bound to; one that is not bound, of the host it speaks
+  // to.
+  void SetLink(const std::string& a, const std::string& b, const Link& link);
+
+  // When something sent now from one host arrives at the other; after what was sent before.
+  int64_t ArrivalTime(const Address& from, const Address& to, int64_t not_before);
+
+ private:
+  friend class Socket;
+
+  Link LinkBetween(const std::string& a, const std::string& b) const;
+  bool Holds(const Address& from, const Address& to) const;
+  std::shared_ptr<Socket> FindListener(const Address& address) const;
+  bool Taken(const Address& address, const Socket* by) const;
+  uint16_t FreePort(const Address& address);
+
+  World* const world_;
+  const size_t buffer_bytes_;
+  uint16_t next_port_ = 32768;
+  std::map<std::pair<std::string, std::string>, Link> links_;  // by Address::host() of both
+  std::map<Address, std::weak_ptr<Socket>> bound_;
+};
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_NETWORK_H_

@@ -1,0 +1,76 @@
+// request.h: what a simulated kernel knows of a request, from its submission to its last completion, and of a ring.
+
+#ifndef EVRING_SIM_REQUEST_H_
+#define EVRING_SIM_REQUEST_H_
+
+#include <liburing.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "sim/open_file.h"
+#include "sim/ring_memory.h"
+#include "sim/socket.h"
+#include "sim/turns.h"
+
+namespace evring::sim {
+
+struct Ring;
+
+struct Request {
+  Ring* ring = nullptr;
+  uint64_t number = 0;  // in order of submission
+  io_uring_sqe sqe = {};
+  std::shared_ptr<OpenFile> file;  // nullptr: not about a socket
+  Socket* socket = nullptr;        // the same
+  std::vector<iovec> pieces;       // of a send
+  size_t done = 0;                 // bytes of it
+  bool multishot = false;
+  bool connecting = false;
+  bool waits = false;           // for something about its file to change
+  bool queued = false;          // to be tried when its ring is entered
+  bool cancelled = false;       // when it is tried next
+  bool cancelled_late = false;  // when it has been tried once more
+};
+
+// What an attempt at a request has come to.
+struct Answer {
+  bool complete = false;  // no more of it, but for `again`
+  int32_t result = 0;
+  uint32_t flags = 0;
+  bool again = false;  // a multishot: it stays armed
+  bool wait = false;   // and waits, before it is tried again
+};
+
+struct Ring {
+  Ring(unsigned sq, unsigned cq, int number) : number(number), memory(sq, cq, number) {}
+
+  const int number;
+  RingMemory memory;
+  Turns::Thread* thread = nullptr;
+  std::map<uint64_t, std::unique_ptr<Request>> requests;  // by number
+  std::vector<Request*> tasks;
+  std::unordered_map<const OpenFile*, std::vector<Request*>> waiting;
+
+  // The owner of it has something to do.
+  bool has_work() const { return memory.ready() != 0 || memory.overflown() || !tasks.empty(); }
+
+  void Forget(Request* request) {
+    if (request->queued) std::erase(tasks, request);
+    if (const auto found = waiting.find(request->file.get()); found != waiting.end()) {
+      std::erase(found->second, request);
+      if (found->second.empty()) waiting.erase(found);
+    }
+    requests.erase(request->number);
+  }
+};
+
+}  // namespace evring::sim
+
+#endif  // EVRING_SIM_REQUEST_H_

@@ -1,0 +1,117 @@
+#include "sim/turns.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kevent/check.h"
+
+namespace evring::sim {
+namespace {
+
+constexpr uint64_t kYieldOneIn = 4;
+constexpr std::chrono::microseconds kFreeWait(20);
+
+}  // namespace
+
+thread_local Turns::Thread* Turns::current_ = nullptr;
+
+Turns::Turns(World* world, int threads, uint64_t rounds_max, std::function<void(const std::string& why)> fail)
+    : world_(world), rounds_max_(rounds_max), fail_(std::move(fail)) {
+  EVRING_CHECK(threads > 0, "a simulation has a worker");
+  for (int i = 0; i < threads; ++i) threads_.push_back(std::make_unique<Thread>(i));
+}
+
+void Turns::Begin(Lock* lock, Thread* self) {
+  current_ = self;
+  if (phase_ == Phase::kFree) return;
+  self->state_ = Thread::State::kReady;
+  self->turn_.notify_all();  // Start() may wait for it
+  self->turn_.wait(*lock, [self] { return self->state_ == Thread::State::kRunning; });
+}
+
+void Turns::Start(Lock* lock) {
+  EVRING_CHECK(phase_ == Phase::kMaking, "a simulation is started once");
+  for (const auto& thread : threads_) {
+    thread->turn_.wait(*lock, [&thread] { return thread->state_ == Thread::State::kReady; });
+  }
+  phase_ = Phase::kTurns;
+  Thread* first = PickNext();
+  first->state_ = Thread::State::kRunning;
+  first->turn_.notify_one();
+}
+
+void Turns::Finish() {
+  phase_ = Phase::kFree;
+  for (const auto& thread : threads_) {
+    thread->state_ = Thread::State::kRunning;
+    thread->turn_.notify_one();
+  }
+}
+
+bool Turns::CanRun(const Thread& thread) const {
+  switch (thread.state_) {
+    case Thread::State::kReady:
+      return true;
+    case Thread::State::kWaiting:
+      return thread.has_work() || thread.deadline_ <= world_->now();
+    default:
+      return false;
+  }
+}
+
+Turns::Thread* Turns::PickNext() {
+  for (;;) {
+    std::vector<Thread*> can;
+    int64_t next = world_->next();
+    for (const auto& thread : threads_) {
+      if (CanRun(*thread)) can.push_back(thread.get());
+      if (thread->state_ == Thread::State::kWaiting) next = std::min(next, thread->deadline_);
+    }
+    if (!can.empty()) return can[can.size() == 1 ? 0 : world_->random.Below(can.size())];
+    if (next == kNever) fail_("every worker waits, and nothing will ever happen");
+    if (++rounds_ > rounds_max_) fail_("it goes on for ever");
+    world_->MoveTo(next);
+  }
+}
+
+void Turns::Pass(Lock* lock, Thread* self) {
+  Thread* next = PickNext();
+  next->state_ = Thread::State::kRunning;
+  if (next == self) return;
+  world_->Say(absl::StrCat("worker ", next->index, " runs"));
+  next->turn_.notify_one();
+  self->turn_.wait(*lock, [self] { return self->state_ == Thread::State::kRunning; });
+}
+
+void Turns::MaybeYield(Lock* lock, Thread* self) {
+  if (!taken() || threads_.size() == 1 || !world_->random.OneIn(kYieldOneIn)) return;
+  self->state_ = Thread::State::kReady;
+  Pass(lock, self);
+}
+
+void Turns::Wait(Lock* lock, Thread* self, int64_t deadline) {
+  if (taken()) {
+    self->state_ = Thread::State::kWaiting;
+    self->deadline_ = deadline;
+    Pass(lock, self);
+    return;
+  }
+  if (const int64_t next = std::min(world_->next(), deadline); next != kNever) {
+    // Events may follow one another for ever: others must be able to send a message meanwhile.
+    lock->unlock();
+    std::this_thread::sleep_for(kFreeWait);
+    lock->lock();
+    if (!self->has_work()) world_->MoveTo(next);
+    return;
+  }
+  self->turn_.wait(*lock, [self] { return self->has_work(); });
+}
+
+void Turns::Wake(Thread* thread) {
+  if (!taken()) thread->turn_.notify_one();
+}
+
+}  // namespace evring::sim
