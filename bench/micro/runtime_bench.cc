@@ -29,6 +29,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "bench/micro/clock.h"
 #include "kevent/check.h"
 #include "runtime/placement.h"
 #include "runtime/runtime.h"
@@ -45,12 +46,6 @@ namespace {
 
 // --- Measuring
 // ---------------------------------------------------------------------------------------------------------
-
-int64_t ClockNs(clockid_t clock) {
-  timespec t;
-  EVRING_CHECK(clock_gettime(clock, &t) == 0, "the clock exists");
-  return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
-}
 
 // The CPUs that the process was started with.
 const cpu_set_t& AllowedCpus() {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/micro/clock.h"
 #include "kevent/check.h"
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
@@ -25,12 +26,6 @@
 
 namespace evring {
 namespace {
-
-int64_t ClockNs(clockid_t clock) {
-  timespec t;
-  EVRING_CHECK(clock_gettime(clock, &t) == 0, "the clock exists");
-  return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
-}
 
 std::unique_ptr<Runtime> MakeRuntime(int64_t workers) {
   RuntimeOptions options;

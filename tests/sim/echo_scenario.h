@@ -25,6 +25,7 @@
 #include "runtime/task_group.h"
 #include "sim/random.h"
 #include "sim/simulation.h"
+#include "tests/sim/accept_loop.h"
 
 namespace evring::sim {
 
@@ -46,19 +47,9 @@ inline Task<> Echo(net::Stream stream) {
   }
 }
 
-// Echoes until the listener is shut down. Errors of accept that pass are slept over.
+// Echoes until the listener is shut down.
 inline Task<absl::Status> Serve(net::Listener* listener) {
-  TaskGroup connections(TaskGroup::OnError::kGoOn);
-  for (;;) {
-    absl::StatusOr<net::Stream> stream = co_await listener->Accept();
-    if (stream.ok()) {
-      co_await connections.Spawn(Echo(*std::move(stream)));
-      continue;
-    }
-    if (absl::IsInvalidArgument(stream.status()) || absl::IsCancelled(stream.status())) break;
-    static_cast<void>(co_await Sleep(absl::Milliseconds(1)));
-  }
-  static_cast<void>(co_await connections.Join());
+  co_await AcceptLoop(listener, &Echo);
   co_return absl::OkStatus();
 }
 

@@ -530,16 +530,7 @@ Task<BuffersLent> Storm(Site* site, Random* random, const ServerOptions* options
 // `site` says what kind of run it is.
 void RunStorm(SimulationOptions options, Site site) {
   Random random(options.seed, /*stream=*/11);
-  options.workers = 1 + static_cast<int>(random.Below(4));
-  options.socket_buffer_bytes = random.OneIn(2) ? 4096 : 700;
-  options.runtime.buffers.buffer_bytes = random.OneIn(2) ? 64 : 512;
-  options.runtime.buffers.initial = 2;
-  options.runtime.buffers.max = random.OneIn(2) ? 8 : 64;
-  if (random.OneIn(2)) {
-    options.runtime.ring.sq_entries = 8;
-    options.runtime.ring.cq_entries = 16;
-  }
-  options.calls_max = 5'000'000;
+  DrawMachine(&random, {.socket_buffer_bytes = 700, .buffer_bytes = 512, .buffers_max = 8}, &options);
   ServerOptions server;
   server.drain_timeout = absl::Hours(1);
   if (random.OneIn(4)) server.connections_max = 3;

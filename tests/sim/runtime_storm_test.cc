@@ -604,16 +604,7 @@ void RunStorm(SimulationOptions options, std::vector<Step> steps) {
   Machine machine;
   machine.gentle = options.seed % 2 == 0;
   options.faults = machine.gentle ? FaultRules::Everyday() : FaultRules::Storm();
-  options.workers = 1 + static_cast<int>(random.Below(4));
-  options.socket_buffer_bytes = random.OneIn(2) ? 4096 : 256;
-  options.runtime.buffers.buffer_bytes = random.OneIn(2) ? 64 : 256;
-  options.runtime.buffers.initial = 2;
-  options.runtime.buffers.max = random.OneIn(2) ? 4 : 64;
-  if (random.OneIn(2)) {
-    options.runtime.ring.sq_entries = 8;
-    options.runtime.ring.cq_entries = 16;
-  }
-  options.calls_max = 5'000'000;
+  DrawMachine(&random, {.socket_buffer_bytes = 256, .buffer_bytes = 256, .buffers_max = 4}, &options);
   Simulation simulation(options);
   const BuffersLent lent = simulation.Run(Blow(&machine, simulation.random(), std::move(steps)));
   EXPECT_EQ(machine.alive, 0) << "tasks that have not ended";

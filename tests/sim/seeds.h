@@ -14,6 +14,7 @@
 #ifndef EVRING_TESTS_SIM_SEEDS_H_
 #define EVRING_TESTS_SIM_SEEDS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +30,7 @@
 #include "runtime/task.h"
 #include "runtime/worker.h"
 #include "sim/explore.h"
+#include "sim/random.h"
 #include "sim/simulation.h"
 
 namespace evring::sim {
@@ -65,6 +67,29 @@ inline void RunSeeds(uint64_t seeds, const std::function<void(const SimulationOp
   std::printf("%s\n", exploration.Progress().c_str());
   EXPECT_GT(exploration.injected, 0u) << "nothing has gone wrong in any run";
   if (exploration.failure.has_value()) ADD_FAILURE() << exploration.failure->ToString();
+}
+
+// --- A machine that is too small for what runs on it, in ways that the seed says
+
+// What storms differ in. Each is so in one run of two.
+struct MachineSizes {
+  size_t socket_buffer_bytes;  // or 4096
+  uint32_t buffer_bytes;       // or 64
+  uint32_t buffers_max;        // of a worker, or 64
+};
+
+// Up to four workers, few buffers, and in one run of two a ring of 16 completions.
+inline void DrawMachine(Random* random, const MachineSizes& sizes, SimulationOptions* options) {
+  options->workers = 1 + static_cast<int>(random->Below(4));
+  options->socket_buffer_bytes = random->OneIn(2) ? 4096 : sizes.socket_buffer_bytes;
+  options->runtime.buffers.buffer_bytes = random->OneIn(2) ? 64 : sizes.buffer_bytes;
+  options->runtime.buffers.initial = 2;
+  options->runtime.buffers.max = random->OneIn(2) ? sizes.buffers_max : 64;
+  if (random->OneIn(2)) {
+    options->runtime.ring.sq_entries = 8;
+    options->runtime.ring.cq_entries = 16;
+  }
+  options->calls_max = 5'000'000;
 }
 
 // --- What must be as before when a scenario has ended

@@ -36,6 +36,7 @@
 #include "runtime/timeout.h"
 #include "sim/random.h"
 #include "sim/simulation.h"
+#include "tests/sim/accept_loop.h"
 
 namespace evring::sim::small_machine {
 
@@ -69,20 +70,6 @@ inline Task<> Echo(net::Stream stream) {
     const absl::Status status = co_await stream.Write(piece->data());
     if (!status.ok()) co_return;
   }
-}
-
-inline Task<> Serve(net::Listener* listener) {
-  TaskGroup connections(TaskGroup::OnError::kGoOn);
-  for (;;) {
-    absl::StatusOr<net::Stream> stream = co_await listener->Accept();
-    if (stream.ok()) {
-      co_await connections.Spawn(Echo(*std::move(stream)));
-      continue;
-    }
-    if (absl::IsInvalidArgument(stream.status()) || absl::IsCancelled(stream.status())) break;
-    static_cast<void>(co_await Sleep(absl::Milliseconds(1)));
-  }
-  static_cast<void>(co_await connections.Join());
 }
 
 inline Task<> WriteInPieces(net::Stream* stream, std::span<const std::byte> content, uint64_t seed) {
@@ -130,7 +117,7 @@ inline Task<> EchoScenario(Random* random, bool must_be_whole, Verdict* verdict)
   if (!listener.ok()) co_return verdict->Require(false, "it cannot listen");
   const absl::StatusOr<net::SocketAddress> address = listener->socket().LocalAddress();
   TaskGroup server;
-  co_await server.Spawn(Serve(&*listener));
+  co_await server.Spawn(AcceptLoop(&*listener, &Echo));
   TaskGroup clients(TaskGroup::OnError::kGoOn);
   const int n = 2 + static_cast<int>(random->Below(7));
   for (int i = 0; i < n; ++i) {
