@@ -9,7 +9,9 @@
 //
 // It lives in the awaiting coroutine's frame, which does not resume before the last completion: what it lends to the
 // kernel stays valid by construction, also when it is cancelled. A stop is turned into a cancel request on the ring the
-// operation is in; the completion then says who won, and a success that comes in spite of the stop is a success.
+// operation is in; the completion then says who won, and a success that comes in spite of the stop is a success. Where
+// a thread of the kernel's carries the request out (a file, a name), the cancel interrupts it: -EINTR after a stop is
+// taken for -ECANCELED.
 
 #ifndef EVRING_RUNTIME_IO_H_
 #define EVRING_RUNTIME_IO_H_
@@ -58,9 +60,9 @@ class IoWait : private Wait, private kevent::Kevent {
  private:
   static void OnCompletion(Kevent* kevent, const kevent::Event& event) {
     auto* self = static_cast<IoWait*>(kevent);
-    self->result_ = event.result;
-    self->flags_ = event.flags;
     TaskContext* context = self->context_;
+    self->result_ = event.result == -EINTR && self->stopped() ? -ECANCELED : event.result;
+    self->flags_ = event.flags;
     if (context->FinishWait(self)) Worker::Current()->PushReaped(context);
   }
 

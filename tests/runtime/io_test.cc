@@ -278,6 +278,42 @@ TEST_P(IoTest, ARefusedEnterIsTriedAgain) {
   }
 }
 
+// Linux interrupts the thread of its own that carries a request out, and the request may end by that. Here every read
+// that a stop cancels ends so.
+TEST_P(IoTest, ARequestThatACancelInterruptsIsCancelled) {
+  TestKernel kernel;
+  std::atomic<int> interrupted{0};
+  kernel.on_completion = [&](io_uring_cqe* cqe) {
+    if (cqe->res != -ECANCELED) return;
+    cqe->res = -EINTR;
+    ++interrupted;
+  };
+  RuntimeOptions interrupting = options();
+  interrupting.kernel = &kernel;
+  RunOk(CancelledOnTheSameWorker(), interrupting);
+  EXPECT_GT(interrupted, 0);
+}
+
+Task<> InterruptedRead() {
+  std::atomic<int> begun{0};
+  Pipe pipe;
+  pipe.Write("a");
+  const absl::Status status = (co_await ReadByte(&pipe, &begun)).status();
+  EXPECT_EQ(kevent::StatusErrno(status), EINTR) << status;
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+}
+
+// What interrupts a request unasked is an error like any.
+TEST_P(IoTest, ARequestThatIsInterruptedWithoutAStopIsNotCancelled) {
+  TestKernel kernel;
+  kernel.on_completion = [](io_uring_cqe* cqe) {
+    if (cqe->user_data > kevent::kUserDataLast && cqe->res == 1) cqe->res = -EINTR;
+  };
+  RuntimeOptions interrupting = options();
+  interrupting.kernel = &kernel;
+  RunOk(InterruptedRead(), interrupting);
+}
+
 // --- Shutdown
 // ----------------------------------------------------------------------------------------------------------
 

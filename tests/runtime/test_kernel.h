@@ -3,6 +3,8 @@
 #ifndef EVRING_TESTS_RUNTIME_TEST_KERNEL_H_
 #define EVRING_TESTS_RUNTIME_TEST_KERNEL_H_
 
+#include <liburing.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -25,6 +27,9 @@ class TestKernel : public kevent::ForwardingKernel {
   std::function<void()> on_message;
   // A negative errno: the call answers that and does nothing. Set before the runtime is made.
   std::function<int(unsigned to_submit, unsigned min_complete)> on_enter;
+  // After each enter, for every completion that lies in the ring: may alter it. Those that lie there for long come
+  // again. Set before the runtime is made; on the thread of the ring, in its signal handler too.
+  std::function<void(io_uring_cqe* cqe)> on_completion;
 
   absl::Status Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) override {
     if (const int n = setups++; on_setup) {
@@ -40,7 +45,13 @@ class TestKernel : public kevent::ForwardingKernel {
         return rc;
       }
     }
-    return ForwardingKernel::Enter(ring, features, to_submit, min_complete, flags, wait);
+    const int rc = ForwardingKernel::Enter(ring, features, to_submit, min_complete, flags, wait);
+    if (on_completion) {
+      // Acquire: the kernel's store of the tail comes after it has written the entries.
+      const unsigned tail = __atomic_load_n(ring->cq.ktail, __ATOMIC_ACQUIRE);
+      for (unsigned i = *ring->cq.khead; i != tail; ++i) on_completion(&ring->cq.cqes[i & *ring->cq.kring_mask]);
+    }
+    return rc;
   }
   int Message(int target_fd, uint64_t user_data) override {
     ++messages;
