@@ -31,7 +31,10 @@ void Gathering::RethrowDecisive() const {
 std::coroutine_handle<> Gathering::Start(TaskContext* outer, std::coroutine_handle<> waiting) noexcept {
   EVRING_CHECK(!children_.empty(), "who waits for nothing does not suspend");
   counter_.Add(children_.size());
-  for (GatheredBase* child : children_) child->context()->LinkToParent();
+  for (GatheredBase* child : children_) {
+    child->context()->Ref();  // the running task's, besides ours
+    child->context()->LinkToParent();
+  }
   outer->BeginJoin(this, waiting);  // a stop that was requested before came along with the links
   EVRING_CHECK(!counter_.Arrive(outer, this), "none has started");
   TaskContext* first = children_[0]->context();

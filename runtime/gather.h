@@ -62,7 +62,10 @@ class Gathering : private Wait {
   explicit Gathering(Decisive kind) : kind_(kind) {}
   ~Gathering();
 
-  // The next child; its reference is ours. Before Start().
+  // Room for `n` children. May throw std::bad_alloc, as making a child may: then none starts, and those made so far go
+  // with this.
+  void Reserve(size_t n) { children_.reserve(n); }
+  // The next child, for which there is room; its one reference is ours. Before Start().
   void Add(GatheredBase* child) { children_.push_back(child); }
   size_t size() const { return children_.size(); }
   GatheredBase* child(size_t index) const { return children_[index]; }
@@ -88,9 +91,7 @@ template <class T>
 class Gathered final : public Spawned<T>, public GatheredBase {
  public:
   Gathered(TaskContext* parent, Task<T> task, Gathering* gathering, size_t index)
-      : Spawned<T>(parent->scheduler(), parent, std::move(task)), gathering_(gathering), index_(index) {
-    this->Ref();  // the gathering's, besides the running task's
-  }
+      : Spawned<T>(parent->scheduler(), parent, std::move(task)), gathering_(gathering), index_(index) {}
 
   std::coroutine_handle<> OnRootDone() noexcept override {
     this->KeepResult();
@@ -137,6 +138,7 @@ class TupleGathering : public Gathering {
   template <class Promise>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> waiting) {
     TaskContext* outer = waiting.promise().context();
+    Reserve(sizeof...(Ts));
     std::apply([&](Task<Ts>&... task) { (Add(new Gathered<Ts>(outer, std::move(task), this, size())), ...); }, tasks_);
     return Start(outer, waiting);
   }
@@ -162,6 +164,7 @@ class VectorGathering : public Gathering {
   template <class Promise>
   std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> waiting) {
     TaskContext* outer = waiting.promise().context();
+    Reserve(tasks_.size());
     for (Task<T>& task : tasks_) Add(new Gathered<T>(outer, std::move(task), this, size()));
     return Start(outer, waiting);
   }
