@@ -3,9 +3,10 @@
 //
 // Await on a worker. What is lent (memory, paths) is borrowed until the await has ended. What the page cache can answer
 // is done in the enter that submits it, the rest waits in the kernel's own threads, so no worker blocks on a disk. A
-// stop cancels what has not begun: kCancelled; what succeeds in spite of it is a success. Errors carry their errno
-// (kevent/errors.h): kNotFound (ENOENT), kAlreadyExists (EEXIST), kPermissionDenied (EACCES, EPERM), kResourceExhausted
-// (ENOSPC, EDQUOT, EMFILE), …; EIO from Sync() means that what was written may be lost: write all of it again.
+// stop cancels what has not begun and interrupts what can be: kCancelled; what succeeds in spite of it is a success.
+// Errors carry their errno (kevent/errors.h): kNotFound (ENOENT), kAlreadyExists (EEXIST), kPermissionDenied (EACCES,
+// EPERM), kResourceExhausted (ENOSPC, EDQUOT, EMFILE), …; EIO from SyncToDisk() means that what was written may be
+// lost: write all of it again.
 
 #ifndef EVRING_RUNTIME_FILE_H_
 #define EVRING_RUNTIME_FILE_H_
@@ -37,7 +38,7 @@ class File {
 
   int fd() const { return fd_.get(); }
   bool valid() const { return fd_.valid(); }
-  // Without a sync: an error of what was written before shows only in Sync().
+  // Without a sync: an error of what was written before shows only in SyncToDisk().
   void Close() { fd_.Close(); }
 
   // Some bytes from `offset` on, at most buffer.size() (and 2^31 - 1); 0 at the end of the file.
