@@ -171,10 +171,10 @@ int Kernel::Message(int target_fd, uint64_t user_data) {
   if (world_.Happens(Fault::kLateWake)) {
     world_.After(world_.network.Between(1'000, 1'000'000), [this, target_fd, user_data] {
       const auto still = rings_.find(target_fd);
-      if (still != rings_.end()) Post(still->second.get(), user_data, 0, 0);
+      if (still != rings_.end()) Complete(still->second.get(), user_data, 0);
     });
   } else {
-    Post(ring, user_data, 0, 0);
+    Complete(ring, user_data, 0);
   }
   if (Turns::Thread* self = Turns::Current(); self != nullptr) turns_.MaybeYield(&lock, self);
   return 0;
@@ -214,8 +214,13 @@ int Kernel::Enter(io_uring* view, kevent::Features, unsigned to_submit, unsigned
   return taken != 0 ? static_cast<int>(taken) : rc;
 }
 
-void Kernel::Post(Ring* ring, uint64_t user_data, int32_t result, uint32_t flags) {
-  ring->memory.Post(Completion{user_data, result, flags});
+void Kernel::Complete(Ring* ring, uint64_t user_data, int32_t result) {
+  Post(ring, Completion{user_data, result, 0});
+  CountCompletion(ring);
+}
+
+void Kernel::Post(Ring* ring, const Completion& completion) {
+  ring->memory.Post(completion);
   ring->memory.ShowFlags(!ring->tasks.empty());
   turns_.Wake(ring->thread);
 }

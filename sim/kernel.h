@@ -15,7 +15,8 @@
 // A run that cannot go on, or goes on for ever, prints why, its seed and the last lines of its log, and aborts.
 //
 // Where what is: kernel.cc, rings and the calls on them; kernel_requests.cc, a request from its submission to its last
-// completion; kernel_attempts.cc, what each kind of request does; kernel_descriptors.cc, the calls on descriptors.
+// completion; kernel_attempts.cc, what each kind of request does; kernel_timeouts.cc, timeouts as requests;
+// kernel_descriptors.cc, the calls on descriptors.
 
 #ifndef EVRING_SIM_KERNEL_H_
 #define EVRING_SIM_KERNEL_H_
@@ -115,6 +116,8 @@ class Kernel final : public kevent::Kernel {
   Ring* RingOf(const io_uring* ring);
   unsigned Submit(Ring* ring, unsigned n);
   void Issue(Ring* ring, const io_uring_sqe& sqe);
+  // Fills what the request is about. 0, or the error that it ends with at once.
+  int Prepare(Request* request);
   // It is tried the next time its ring is entered.
   void Queue(Request* request);
   // The same in `ns`, if it is still there then.
@@ -131,10 +134,23 @@ class Kernel final : public kevent::Kernel {
   Answer AttemptAccept(Request* request);
   Answer AttemptConnect(Request* request);
   Answer AttemptRead(Request* request);
+  Answer AttemptPoll(Request* request);
   // The connection fails with one of `errors`, or just this attempt; the result of which that is.
   int32_t FailWith(sim::Socket* socket, std::span<const int> errors);
   int Cancel(Ring* ring, const io_uring_sqe& sqe);
-  void Post(Ring* ring, uint64_t user_data, int32_t result, uint32_t flags);
+  int CancelPoll(Ring* ring, const io_uring_sqe& sqe);
+  void Cancel(Request* request);
+  // Timeouts as requests (kernel_timeouts.cc).
+  int PrepareTimeout(Request* request);
+  int CancelTimeout(Ring* ring, const io_uring_sqe& sqe);
+  // Neither the clock nor completions end it any more.
+  void StopTimeout(Request* request);
+  void EndTimeout(Request* request, int32_t result);
+  void CountCompletion(Ring* ring);
+  Request* FindRequest(int ring, uint64_t number);
+  void Post(Ring* ring, const Completion& completion);
+  // A completion that counts for the timeouts of the ring.
+  void Complete(Ring* ring, uint64_t user_data, int32_t result);
 
   // Descriptors.
   int Open(std::shared_ptr<OpenFile> file);

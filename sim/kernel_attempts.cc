@@ -45,6 +45,10 @@ Answer Kernel::Attempt(Request* request) {
       return AttemptAccept(request);
     case IORING_OP_CONNECT:
       return AttemptConnect(request);
+    case IORING_OP_POLL_ADD:
+      return AttemptPoll(request);
+    case IORING_OP_TIMEOUT:
+      return {.complete = request->timed.has_value(), .result = request->timed.value_or(0)};
     default:
       return request->socket != nullptr ? AttemptReceive(request) : AttemptRead(request);
   }
@@ -182,6 +186,15 @@ Answer Kernel::AttemptConnect(Request* request) {
   const int rc = socket->ConnectResult();
   if (rc == -EAGAIN) return {};
   return {.complete = true, .result = rc};
+}
+
+// A poll that was woken once tells what woke it, which may be gone by now; else what is there. As Linux does.
+Answer Kernel::AttemptPoll(Request* request) {
+  const short wanted = WaitedFor(*request);
+  auto found = static_cast<short>(std::exchange(request->woken_by, 0) & wanted);
+  if (found == 0) found = static_cast<short>(request->file->Poll() & wanted);
+  if (found == 0) return {};
+  return {.complete = true, .result = found, .again = request->multishot, .wait = true};
 }
 
 // Regular files are those of the machine: they do not wait, and hold the same bytes in each run.

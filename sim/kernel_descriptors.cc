@@ -38,7 +38,14 @@ void Kernel::Watch(OpenFile* file) {
       const auto found = ring->waiting.find(file);
       if (found == ring->waiting.end()) continue;
       for (Request* request : found->second) {
-        if (events == 0 || (events & WaitedFor(*request)) != 0) Queue(request);
+        if (events != 0 && (events & WaitedFor(*request)) == 0) continue;
+        // A second wake-up makes it look for itself, but for a poll that has had its one.
+        if (!request->queued) {
+          request->woken_by = events;
+        } else if (request->multishot) {
+          request->woken_by = 0;
+        }
+        Queue(request);
       }
     }
   };

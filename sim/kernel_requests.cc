@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <utility>
@@ -25,6 +26,10 @@ const char* OpName(uint8_t op) {
       return "accept";
     case IORING_OP_CONNECT:
       return "connect";
+    case IORING_OP_POLL_ADD:
+      return "poll";
+    case IORING_OP_TIMEOUT:
+      return "timeout";
     case IORING_OP_READ:
       return "read";
     case IORING_OP_WRITE:
@@ -42,6 +47,8 @@ const char* OpName(uint8_t op) {
   }
 }
 
+bool IsPoll(const Request& request) { return request.sqe.opcode == IORING_OP_POLL_ADD; }
+
 }  // namespace
 
 unsigned Kernel::Submit(Ring* ring, unsigned n) {
@@ -51,48 +58,77 @@ unsigned Kernel::Submit(Ring* ring, unsigned n) {
 }
 
 void Kernel::Issue(Ring* ring, const io_uring_sqe& sqe) {
-  const bool on_files = FileRequests::Serves(sqe);
   switch (sqe.opcode) {
     case IORING_OP_NOP:
-      return Post(ring, sqe.user_data, 0, 0);
+      return Complete(ring, sqe.user_data, 0);
     case IORING_OP_ASYNC_CANCEL:
-      return Post(ring, sqe.user_data, Cancel(ring, sqe), 0);
-    case IORING_OP_RECV:
-    case IORING_OP_SEND:
-    case IORING_OP_SENDMSG:
-    case IORING_OP_ACCEPT:
-    case IORING_OP_CONNECT:
-    case IORING_OP_READ:
-      break;
+      return Complete(ring, sqe.user_data, Cancel(ring, sqe));
+    case IORING_OP_POLL_REMOVE:
+      return Complete(ring, sqe.user_data, CancelPoll(ring, sqe));
+    case IORING_OP_TIMEOUT_REMOVE:
+      return Complete(ring, sqe.user_data, CancelTimeout(ring, sqe));
     default:
-      if (on_files) break;
-      return Post(ring, sqe.user_data, -EINVAL, 0);
+      break;
   }
   auto made = std::make_unique<Request>();
   Request* request = made.get();
   request->ring = ring;
   request->number = next_request_;
   request->sqe = sqe;
-  // A regular file of the machine can be read as it is.
-  if (!on_files && (sqe.fd >= kFirstDescriptor || sqe.opcode != IORING_OP_READ)) {
-    request->file = Find(sqe.fd);
-    if (request->file == nullptr) return Post(ring, sqe.user_data, -EBADF, 0);
-    request->socket = dynamic_cast<sim::Socket*>(request->file.get());
-  }
+  if (const int rc = Prepare(request); rc < 0) return Complete(ring, sqe.user_data, rc);
   ++next_request_;
-  request->multishot = (sqe.opcode == IORING_OP_RECV && (sqe.ioprio & IORING_RECV_MULTISHOT) != 0) ||
-                       (sqe.opcode == IORING_OP_ACCEPT && (sqe.ioprio & IORING_ACCEPT_MULTISHOT) != 0);
-  if (sqe.opcode == IORING_OP_SEND) {
-    request->pieces.push_back({reinterpret_cast<void*>(static_cast<uintptr_t>(sqe.addr)), sqe.len});
-  } else if (sqe.opcode == IORING_OP_SENDMSG) {
-    const auto* message = reinterpret_cast<const msghdr*>(static_cast<uintptr_t>(sqe.addr));
-    request->pieces.assign(message->msg_iov, message->msg_iov + message->msg_iovlen);
-  }
   ring->requests.emplace(request->number, std::move(made));
   world_.Say(absl::StrCat("ring ", ring->thread->index, " ", OpName(sqe.opcode), request->multishot ? " multishot" : "",
                           " fd ", sqe.fd, " is request ", request->number));
   if (world_.Happens(Fault::kDeferred)) return QueueAfter(*request, world_.network.Between(0, 100'000));
+  if (IsPoll(*request) && request->multishot) {
+    // What is there already it tells as if it had come now, when its ring is entered.
+    Await(request);
+    request->woken_by = static_cast<short>(request->file->Poll() & WaitedFor(*request));
+    if (request->woken_by != 0) Queue(request);
+    return;
+  }
   Try(request);
+}
+
+int Kernel::Prepare(Request* request) {
+  const io_uring_sqe& sqe = request->sqe;
+  if (FileRequests::Serves(sqe)) return 0;
+  switch (sqe.opcode) {
+    case IORING_OP_TIMEOUT:
+      return PrepareTimeout(request);
+    case IORING_OP_POLL_ADD:
+      // As io_poll_add_prep() of Linux: level-triggered polls are not for users of the ring.
+      if (sqe.buf_index != 0 || sqe.off != 0 || sqe.addr != 0) return -EINVAL;
+      if ((sqe.len & ~IORING_POLL_ADD_MULTI) != 0) return -EINVAL;
+      request->multishot = sqe.len != 0;
+      break;
+    case IORING_OP_RECV:
+      request->multishot = (sqe.ioprio & IORING_RECV_MULTISHOT) != 0;
+      break;
+    case IORING_OP_ACCEPT:
+      request->multishot = (sqe.ioprio & IORING_ACCEPT_MULTISHOT) != 0;
+      break;
+    case IORING_OP_SEND:
+      request->pieces.push_back({reinterpret_cast<void*>(static_cast<uintptr_t>(sqe.addr)), sqe.len});
+      break;
+    case IORING_OP_SENDMSG: {
+      const auto* message = reinterpret_cast<const msghdr*>(static_cast<uintptr_t>(sqe.addr));
+      request->pieces.assign(message->msg_iov, message->msg_iov + message->msg_iovlen);
+      break;
+    }
+    case IORING_OP_READ:
+      if (sqe.fd < kFirstDescriptor) return 0;  // a regular file of the machine
+      break;
+    case IORING_OP_CONNECT:
+      break;
+    default:
+      return -EINVAL;
+  }
+  request->file = Find(sqe.fd);
+  if (request->file == nullptr) return -EBADF;
+  request->socket = dynamic_cast<sim::Socket*>(request->file.get());
+  return 0;
 }
 
 void Kernel::Queue(Request* request) {
@@ -103,13 +139,17 @@ void Kernel::Queue(Request* request) {
   turns_.Wake(request->ring->thread);
 }
 
+Request* Kernel::FindRequest(int ring, uint64_t number) {
+  const auto still = rings_.find(ring);
+  if (still == rings_.end()) return nullptr;
+  const auto found = still->second->requests.find(number);
+  return found == still->second->requests.end() ? nullptr : found->second.get();
+}
+
 void Kernel::QueueAfter(const Request& request, int64_t ns) {
   // By numbers: the request, or its ring, may be gone by then.
   world_.After(ns, [this, fd = request.ring->number, number = request.number] {
-    const auto ring = rings_.find(fd);
-    if (ring == rings_.end()) return;
-    const auto found = ring->second->requests.find(number);
-    if (found != ring->second->requests.end()) Queue(found->second.get());
+    if (Request* still = FindRequest(fd, number); still != nullptr) Queue(still);
   });
 }
 
@@ -129,7 +169,7 @@ void Kernel::Try(Request* request) {
     Answer answer;
     if (request->cancelled) {
       answer = {.complete = true, .result = request->done != 0 ? static_cast<int32_t>(request->done) : -ECANCELED};
-    } else if (request->multishot && request->waits && !request->cancelled_late &&
+    } else if (request->multishot && request->waits && !request->cancelled_late && !IsPoll(*request) &&
                (request->file->Poll() & WaitedFor(*request)) == 0) {
       return;  // woken for nothing: a multishot looks before it tries, others just try
     } else {
@@ -142,7 +182,11 @@ void Kernel::Try(Request* request) {
     const bool more = answer.again && !ring->memory.full() && !world_.Happens(Fault::kMultishotEnds);
     world_.Say(absl::StrCat("request ", request->number, " ", OpName(request->sqe.opcode), " answers ", answer.result,
                             more ? ", more follow" : ""));
-    Post(ring, request->sqe.user_data, answer.result, answer.flags | (more ? IORING_CQE_F_MORE : 0u));
+    Post(ring, Completion{request->sqe.user_data, answer.result, answer.flags | (more ? IORING_CQE_F_MORE : 0u)});
+    // What ends a timeout by itself is no completion that others count.
+    const bool counts = request->sqe.opcode != IORING_OP_TIMEOUT || answer.result == -ECANCELED;
+    if (request->sqe.opcode == IORING_OP_TIMEOUT) StopTimeout(request);
+    if (counts) CountCompletion(ring);
     if (!more) {
       const std::shared_ptr<OpenFile> file = request->file;
       ring->Forget(request);
@@ -151,16 +195,16 @@ void Kernel::Try(Request* request) {
     }
     if (answer.wait) {
       // A receive that left no bytes behind goes back to waiting, so it asks for no buffer in vain; an end that is
-      // there already is found from there.
+      // there already is found from there. A poll tells of what changes from here on.
       Await(request);
-      if ((request->file->Poll() & WaitedFor(*request)) != 0) Queue(request);
+      if (!IsPoll(*request) && (request->file->Poll() & WaitedFor(*request)) != 0) Queue(request);
       return;
     }
   }
 }
 
 void Kernel::Await(Request* request) {
-  if (std::exchange(request->waits, true)) return;
+  if (request->file == nullptr || std::exchange(request->waits, true)) return;
   request->ring->waiting[request->file.get()].push_back(request);
 }
 
@@ -170,6 +214,9 @@ short Kernel::WaitedFor(const Request& request) {
     case IORING_OP_SEND:
     case IORING_OP_SENDMSG:
       return POLLOUT | POLLERR | POLLHUP;
+    case IORING_OP_POLL_ADD:
+      // The last three are told of whether they were asked for or not.
+      return static_cast<short>(request.sqe.poll32_events | POLLERR | POLLHUP | POLLRDHUP);
     default:
       return POLLIN | POLLERR | POLLHUP;
   }
@@ -184,6 +231,7 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
   if (by_fd && file == nullptr) return -EBADF;
   int found = 0;
   for (const auto& [number, request] : ring->requests) {
+    if (request->hidden) continue;
     if (!any && (by_fd ? request->file != file : request->sqe.user_data != sqe.addr)) continue;
     if (!request->cancelled && request->queued && world_.Happens(Fault::kCancelLoses)) {
       request->cancelled_late = true;
@@ -191,13 +239,31 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
       continue;
     }
     // One that was cancelled before and has not ended yet is found once more.
-    request->cancelled = true;
-    world_.Say(absl::StrCat("request ", number, " is cancelled"));
-    Queue(request.get());
+    Cancel(request.get());
     ++found;
     if (!all) return 0;
   }
   return all ? found : -ENOENT;
+}
+
+void Kernel::Cancel(Request* request) {
+  request->cancelled = true;
+  if (request->sqe.opcode == IORING_OP_TIMEOUT) StopTimeout(request);
+  world_.Say(absl::StrCat("request ", request->number, " is cancelled"));
+  Queue(request);
+}
+
+int Kernel::CancelPoll(Ring* ring, const io_uring_sqe& sqe) {
+  // To change a poll (IORING_POLL_UPDATE_EVENTS) is not served.
+  if (sqe.len != 0 || sqe.buf_index != 0 || sqe.off != 0) return -EINVAL;
+  for (const auto& [number, request] : ring->requests) {
+    if (!IsPoll(*request) || request->sqe.user_data != sqe.addr || request->hidden) continue;
+    if (request->queued) return -EALREADY;  // it has been woken
+    request->hidden = true;
+    Cancel(request.get());
+    return 0;
+  }
+  return -ENOENT;
 }
 
 }  // namespace evring::sim

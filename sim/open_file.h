@@ -16,7 +16,7 @@ class OpenFile {
   // The last descriptor has been closed, and the last request that referred to it has ended.
   virtual void Close() = 0;
 
-  // Is told whenever anything about it changes: which events of poll(2) may be there now, or 0, the state: whoever
+  // Is told whenever anything about it changes: the events of poll(2) that Linux wakes with, or 0, the state: whoever
   // waits is to look.
   std::function<void(short events)> notify = [](short) {};
 };

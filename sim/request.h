@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "sim/ring_memory.h"
 #include "sim/socket.h"
 #include "sim/turns.h"
+#include "sim/world.h"
 
 namespace evring::sim {
 
@@ -27,15 +29,20 @@ struct Request {
   Ring* ring = nullptr;
   uint64_t number = 0;  // in order of submission
   io_uring_sqe sqe = {};
-  std::shared_ptr<OpenFile> file;  // nullptr: not about a socket
-  Socket* socket = nullptr;        // the same
-  std::vector<iovec> pieces;       // of a send
-  size_t done = 0;                 // bytes of it
+  std::shared_ptr<OpenFile> file;                 // nullptr: not about a socket
+  Socket* socket = nullptr;                       // the same
+  std::vector<iovec> pieces;                      // of a send
+  size_t done = 0;                                // bytes of it
+  std::optional<World::Events::iterator> expiry;  // of a timeout, until it comes
+  uint64_t completions_left = 0;                  // the same: those after which it ends; 0: they do not matter
+  std::optional<int32_t> timed;                   // the same: what it has come to
+  short woken_by = 0;                             // of a poll: the events of its only wake-up; 0: it is to look
   bool multishot = false;
   bool connecting = false;
   bool waits = false;           // for something about its file to change
   bool queued = false;          // to be tried when its ring is entered
   bool cancelled = false;       // when it is tried next
+  bool hidden = false;          // from cancels: it is over, though its completion may still be on its way
   bool cancelled_late = false;  // when it has been tried once more
 };
 
@@ -57,6 +64,7 @@ struct Ring {
   std::map<uint64_t, std::unique_ptr<Request>> requests;  // by number
   std::vector<Request*> tasks;
   std::unordered_map<const OpenFile*, std::vector<Request*>> waiting;
+  std::vector<Request*> counting;  // timeouts that end after so many completions
 
   // The owner of it has something to do.
   bool has_work() const { return memory.ready() != 0 || memory.overflown() || !tasks.empty(); }

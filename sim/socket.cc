@@ -12,6 +12,10 @@ namespace {
 constexpr int64_t kGiveUpNs = 924'600'000'000;  // as with tcp_retries2 of 15
 constexpr int64_t kRetransmitNs = 200'000'000;
 
+// What Linux wakes the waiters of a socket with (sock_def_readable(), sock_def_write_space()).
+constexpr short kReadable = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND;
+constexpr short kWritable = POLLOUT | POLLWRNORM | POLLWRBAND;
+
 }  // namespace
 
 // --- Making connections
@@ -85,7 +89,7 @@ int Socket::ConnectUnix(const Address& address) {
   other->peer_address_ = local_;
   Join(shared_from_this(), other, network_->buffer_bytes());
   listener->backlog_.push_back(std::move(other));
-  listener->notify(POLLIN);
+  listener->notify(kReadable);
   return 0;
 }
 
@@ -122,7 +126,7 @@ void Socket::Arrive(const Address& to, int tries) {
     Join(self, other, network->buffer_bytes());
     self->state_ = State::kConnecting;  // until the answer has come back
     listener->backlog_.push_back(other);
-    listener->notify(POLLIN);
+    listener->notify(kReadable);
     world->At(back, [self] {
       if (self->closed_ || self->state_ != State::kConnecting) return;
       self->state_ = State::kConnected;
@@ -179,11 +183,13 @@ int Socket::Receive(std::byte* data, size_t size) {
     size_t n = std::min(size, in_->arrived.size());
     World* world = network_->world();
     if (n > 1 && world->Happens(Fault::kShortReceive)) n = 1 + world->faults.Below(n - 1);
+    const bool full = in_->room() == 0;
     const auto end = in_->arrived.begin() + static_cast<std::ptrdiff_t>(n);
     std::copy(in_->arrived.begin(), end, data);
     in_->arrived.erase(in_->arrived.begin(), end);
-    if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr)
-      peer->notify(POLLOUT);  // there is room again
+    // There is room again. TCP tells only who has found none.
+    const std::shared_ptr<Socket> peer = peer_.lock();
+    if (peer != nullptr && (full || !is_tcp())) peer->notify(kWritable);
     return static_cast<int>(n);
   }
   if (is_tcp() && in_ != nullptr && in_->ended) return 0;  // an end that has arrived stays, whatever comes after it
@@ -213,7 +219,7 @@ int Socket::Send(const std::byte* data, size_t size, bool may_be_short) {
   if (n > 1 && may_be_short && world->Happens(Fault::kShortSend)) n = 1 + world->faults.Below(n - 1);
   if (!is_tcp()) {
     out_->arrived.insert(out_->arrived.end(), data, data + n);
-    peer->notify(POLLIN);
+    peer->notify(kReadable);
     return static_cast<int>(n);
   }
   if (peer != nullptr && world->Happens(Fault::kReset)) {
@@ -292,7 +298,7 @@ void Socket::Deliver(const std::shared_ptr<Socket>& peer) {
       world->At(network_->ArrivalTime(peer_address_, local_, 0), [self = shared_from_this()] { self->ArriveReset(); });
     } else {
       out_->arrived.insert(out_->arrived.end(), segment.bytes.begin(), segment.bytes.end());
-      peer->notify(POLLIN);
+      peer->notify(kReadable);
     }
   }
 }
@@ -330,6 +336,7 @@ int Socket::Shutdown(int how) {
     if (!read) return 0;
     state_ = State::kBound;
     RefuseBacklog();
+    notify(POLLERR);  // as tcp_disconnect() of Linux wakes, error or not
     notify(0);
     return 0;
   }

@@ -24,6 +24,8 @@ inline constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
 class World {
  public:
+  using Events = std::multimap<std::pair<int64_t, uint64_t>, std::function<void()>>;
+
   // `journal`: is told too, if it is not nullptr; borrowed.
   World(uint64_t seed, const FaultRules& rules, FaultChoice choice, size_t log_lines, Journal* journal)
       : random(seed, /*stream=*/1),
@@ -36,11 +38,12 @@ class World {
   void Pass(int64_t ns) { now_ += ns; }
 
   // `happen` runs when the clock has come to `at`; among those of one instant the seed decides. On whichever thread
-  // moves the clock.
-  void At(int64_t at, std::function<void()> happen) {
-    events_.emplace(std::pair(at, random.Next()), std::move(happen));
+  // moves the clock. The answer stays good until then, or until it is forgotten: then it will not happen.
+  Events::iterator At(int64_t at, std::function<void()> happen) {
+    return events_.emplace(std::pair(at, random.Next()), std::move(happen));
   }
   void After(int64_t ns, std::function<void()> happen) { At(now_ + ns, std::move(happen)); }
+  void Forget(Events::iterator event) { events_.erase(event); }
 
   // When the next thing is to happen; kNever: nothing is under way.
   int64_t next() const { return events_.empty() ? kNever : events_.begin()->first.first; }
@@ -74,7 +77,7 @@ class World {
  private:
   Journal* const journal_;
   int64_t now_ = 1'000'000'000;  // of a machine that has been up for a second: no deadline is 0
-  std::multimap<std::pair<int64_t, uint64_t>, std::function<void()>> events_;
+  Events events_;
 };
 
 }  // namespace evring::sim

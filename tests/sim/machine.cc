@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -16,9 +15,10 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kevent/check.h"
-#include "kevent/handle.h"
+#include "tests/sim/machine_request.h"
 
 namespace evring::sim {
 namespace {
@@ -26,6 +26,7 @@ namespace {
 using kevent::Event;
 using kevent::EventType;
 
+constexpr int64_t kTimeoutWaitNs = 1'000'000;
 constexpr int kBacklog = 64;  // more than a program connects: what a full one does is not compared
 
 std::string Result(int result) { return result < 0 ? strerrorname_np(-result) : absl::StrCat(result); }
@@ -50,21 +51,6 @@ uint32_t Fnv(const std::byte* data, size_t n) {
 }
 
 }  // namespace
-
-class Machine::Request : public kevent::Kevent {
- public:
-  Request(EventType type, const Step& step) : Kevent(type, -1, 0, nullptr), step(step) {}
-
-  const Step step;
-  std::vector<std::byte> memory;
-  iovec pieces[3] = {};
-  msghdr message = {};
-  sockaddr_storage address = {};
-  Slot* slot = nullptr;
-  bool tcp = false;
-  int accepted = 0;      // connections so far
-  std::string observed;  // since the last Observe()
-};
 
 Machine::Machine(const MachineOptions& options) : options_(options) {
   kevent::RingOptions ring_options;
@@ -121,9 +107,18 @@ void Machine::Settle() {
       } else if (flooded_ && request->type() == EventType::kNop && (event.result >= 0 || event.result == -EALREADY)) {
         // How many were found: the real kernel may have given a send that waits to a thread (EALREADY).
         absl::StrAppend(&text, " ended");
+      } else if (flooded_ && request->tcp && (event.result == -EPIPE || event.result == -ECONNRESET)) {
+        // How far the end has come through by now is the kernel's affair too.
+        absl::StrAppend(&text, " over");
       } else if (flooded_ && event.result == -EINTR) {
         // The same: a cancel interrupts the thread.
         absl::StrAppend(&text, " ", Result(-ECANCELED));
+      } else if (request->type() == EventType::kPoll && event.result > 0) {
+        // Who else waits may take the error first; and how often a multishot tells of one change is the kernel's
+        // affair.
+        const std::string told = absl::StrCat(" ", PollText(event.result & ~POLLERR));
+        if (!event.last() && absl::EndsWith(text, absl::StrCat(told, " more;"))) return;
+        absl::StrAppend(&text, told);
       } else {
         absl::StrAppend(&text, " ", Result(event.result));
       }
@@ -150,15 +145,24 @@ void Machine::Settle() {
     });
   };
   int quiet = 0;
-  while (quiet < 2) {
+  while (quiet < 2 || ExpectsTimeout()) {
     EVRING_CHECK(ring_->Enter() == 0, "an enter is taken");
     quiet = consume() == 0 ? quiet + 1 : 0;
-    if (quiet != 1 || quiet_ns_ == 0) continue;
+    const int64_t wait_ns = ExpectsTimeout() ? kTimeoutWaitNs : quiet == 1 ? quiet_ns_ : 0;
+    if (wait_ns == 0) continue;
     kevent::WaitArgs wait;
-    wait.deadline_ns = options_.kernel->NowNs() + quiet_ns_;
+    wait.deadline_ns = options_.kernel->NowNs() + wait_ns;
     ring_->Wait(ring_->state(), wait);
     if (consume() != 0) quiet = 0;
   }
+}
+
+bool Machine::ExpectsTimeout() const {
+  return std::any_of(requests_.begin(), requests_.end(), [](const auto& entry) {
+    const Request& request = *entry.second;
+    const bool now = request.step.time == Step::Time::kNow || request.step.time == Step::Time::kNowOfClock;
+    return request.type() == EventType::kTimeout && now && request.in_flight();
+  });
 }
 
 std::string Machine::Observe() {
@@ -267,8 +271,11 @@ std::string Machine::Do(const Step& step) {
       const linger none = {.l_onoff = 1, .l_linger = 0};
       return answer(kernel->SetSockOpt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)));
     }
-    case Step::Kind::kShutdown:
-      return answer(kernel->Shutdown(fd, step.how));
+    case Step::Kind::kShutdown: {
+      const int rc = kernel->Shutdown(fd, step.how);
+      // With full buffers, whether the connection is over by now is the kernel's affair.
+      return flooded_ && fd >= 0 && slots_[static_cast<size_t>(step.slot)].tcp ? "" : answer(rc);
+    }
     case Step::Kind::kClose: {
       if (fd < 0) return " closed already";
       slots_[static_cast<size_t>(step.slot)].fd = -1;
@@ -288,119 +295,6 @@ std::string Machine::Do(const Step& step) {
     default:
       return DoRequest(step);
   }
-}
-
-std::string Machine::DoRequest(const Step& step) {
-  EventType type = EventType::kNop;
-  switch (step.kind) {
-    case Step::Kind::kConnect:
-      type = EventType::kConnect;
-      break;
-    case Step::Kind::kAccept:
-    case Step::Kind::kAcceptMultishot:
-      type = EventType::kAccept;
-      break;
-    case Step::Kind::kReceive:
-    case Step::Kind::kReceiveBuffer:
-    case Step::Kind::kReceiveMultishot:
-      type = EventType::kReceive;
-      break;
-    case Step::Kind::kSend:
-    case Step::Kind::kSendPieces:
-    case Step::Kind::kFlood:
-      type = EventType::kSend;
-      break;
-    default:
-      break;
-  }
-  auto made = std::make_unique<Request>(type, step);
-  Request* request = made.get();
-  int fd = -1;
-  if (step.slot >= 0) {
-    request->slot = &slots_[static_cast<size_t>(step.slot)];
-    request->tcp = request->slot->tcp;
-    fd = request->slot->fd;
-    // Of two requests that wait for the same, either may be first.
-    const bool sends = type == EventType::kSend;
-    Request*& pending = sends ? request->slot->sending : request->slot->receiving;
-    if (type != EventType::kNop) {
-      if (pending != nullptr) return " busy";
-      if (sends && request->slot->flooded) return " full, or nearly";
-      pending = request;
-    }
-  }
-  size_t size = static_cast<size_t>(step.size);
-  if (step.kind == Step::Kind::kFlood) {
-    size = options_.flood_bytes;
-    flooded_ = true;
-    request->slot->flooded = true;
-  }
-  request->memory.resize(size);
-  if (type == EventType::kSend) {
-    for (size_t i = 0; i < size; ++i)
-      request->memory[i] = static_cast<std::byte>(step.number * 31 + static_cast<int>(i));
-  }
-  std::byte* memory = request->memory.data();
-  const int flags = step.wait_all ? MSG_WAITALL : 0;
-  io_uring_sqe* sqe = Entry();
-  switch (step.kind) {
-    case Step::Kind::kConnect: {
-      const Name name = NameOf(step.other, step.tcp);
-      std::memcpy(&request->address, name.bytes.data(), name.bytes.size());
-      io_uring_prep_connect(sqe, fd, reinterpret_cast<const sockaddr*>(&request->address),
-                            static_cast<socklen_t>(name.bytes.size()));
-      break;
-    }
-    case Step::Kind::kAccept:
-      io_uring_prep_accept(sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
-      break;
-    case Step::Kind::kAcceptMultishot:
-      io_uring_prep_multishot_accept(sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
-      break;
-    case Step::Kind::kReceive:
-      io_uring_prep_recv(sqe, fd, memory, size, 0);
-      break;
-    case Step::Kind::kReceiveBuffer:
-      io_uring_prep_recv(sqe, fd, nullptr, size, 0);
-      sqe->flags |= IOSQE_BUFFER_SELECT;
-      sqe->buf_group = static_cast<uint16_t>(step.group);
-      break;
-    case Step::Kind::kReceiveMultishot:
-      io_uring_prep_recv_multishot(sqe, fd, nullptr, 0, 0);
-      sqe->flags |= IOSQE_BUFFER_SELECT;
-      sqe->buf_group = static_cast<uint16_t>(step.group);
-      break;
-    case Step::Kind::kSend:
-    case Step::Kind::kFlood:
-      io_uring_prep_send(sqe, fd, memory, size, flags);
-      break;
-    case Step::Kind::kSendPieces:
-      request->pieces[0] = {memory, size / 3};
-      request->pieces[1] = {memory + size / 3, 0};
-      request->pieces[2] = {memory + size / 3, size - size / 3};
-      request->message.msg_iov = request->pieces;
-      request->message.msg_iovlen = 3;
-      io_uring_prep_sendmsg(sqe, fd, &request->message, static_cast<unsigned>(flags));
-      break;
-    case Step::Kind::kCancel: {
-      const auto found = requests_.find(step.other);
-      // Without one, a number that was never a request's.
-      const uint64_t number = found == requests_.end() ? uint64_t{0x10} : found->second->number();
-      io_uring_prep_cancel64(sqe, number, 0);
-      break;
-    }
-    case Step::Kind::kCancelSlot:
-      io_uring_prep_cancel_fd(sqe, fd, IORING_ASYNC_CANCEL_ALL);
-      break;
-    case Step::Kind::kCancelAll:
-      io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-      break;
-    default:
-      EVRING_CHECK(false, "a step that is a request");
-  }
-  ring_->Start(request, sqe);
-  requests_[step.number] = std::move(made);
-  return "";
 }
 
 // --- The end of a program

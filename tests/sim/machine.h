@@ -60,6 +60,10 @@ class Machine {
   // Does the step; what its call answered, "" if it is a request.
   std::string Do(const Step& step);
   std::string DoRequest(const Step& step);
+  // Of the request of that step; without one, a number that was never a request's.
+  uint64_t NumberOf(int step) const;
+  // A timeout is to come that has been asked for now.
+  bool ExpectsTimeout() const;
   int BindSlot(int slot, bool tcp);
   Name NameOf(int slot, bool tcp) const;
   void Fill(int slot, int fd, bool tcp);

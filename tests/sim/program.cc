@@ -1,7 +1,9 @@
 #include "tests/sim/program.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
@@ -10,12 +12,19 @@
 namespace evring::sim {
 namespace {
 
-constexpr const char* kNames[] = {
-    "pair",          "socket",           "bind",        "listen",         "listener",          "linger", "connect",
-    "accept",        "accept-multishot", "receive",     "receive-buffer", "receive-multishot", "send",   "send-pieces",
-    "flood",         "cancel",           "cancel-slot", "cancel-all",     "shutdown",          "close",  "take-error",
-    "return-buffers"};
+constexpr const char* kNames[] = {"pair",        "socket",         "bind",
+                                  "listen",      "listener",       "linger",
+                                  "connect",     "accept",         "accept-multishot",
+                                  "receive",     "receive-buffer", "receive-multishot",
+                                  "poll",        "poll-multishot", "poll-remove",
+                                  "timeout",     "timeout-remove", "send",
+                                  "send-pieces", "flood",          "cancel",
+                                  "cancel-slot", "cancel-all",     "shutdown",
+                                  "close",       "take-error",     "return-buffers"};
 static_assert(std::size(kNames) == static_cast<size_t>(Step::Kind::kReturnBuffers) + 1);
+
+constexpr const char* kTimes[] = {"now", "later", "now-of-clock", "later-of-clock", "negative"};
+constexpr int kEvents[] = {POLLIN, POLLIN, POLLOUT, POLLIN | POLLOUT, POLLRDHUP, POLLIN | POLLRDHUP, 0};
 
 constexpr int kSizes[] = {0, 1, 10, 63, 64, 65, 100, 200, 300};
 
@@ -30,9 +39,13 @@ class Generator {
     floods_ = random_.OneIn(16);
     AddConnection();
     while (program_.size() < size) AddAny();
-    // Of TCP, what is sent in one batch may arrive in it or later: that depends on the network.
+    // Of TCP, what is sent in one batch may arrive in it or later: that depends on the network. And when a timeout
+    // comes within a batch, or completions of it count for one, is the kernel's affair.
+    const bool counts = std::any_of(program_.begin(), program_.end(),
+                                    [](const Step& step) { return step.kind == Kind::kTimeout && step.size != 0; });
     for (size_t i = 1; i < program_.size(); ++i) {
-      if (IsTcp(program_[i])) program_[i].submit = program_[i - 1].submit = true;
+      if (IsTcp(program_[i]) || counts || program_[i].kind == Kind::kTimeout)
+        program_[i].submit = program_[i - 1].submit = true;
     }
     return std::move(program_);
   }
@@ -111,8 +124,10 @@ class Generator {
   }
 
   void AddAny() {
-    const uint64_t what = random_.Below(100);
-    if (what < 8) {
+    const uint64_t what = random_.Below(118);
+    if (what >= 100) {
+      AddWait(what);
+    } else if (what < 8) {
       AddConnection();
     } else if (what < 11) {
       AddStranger();
@@ -172,6 +187,27 @@ class Generator {
     (random_.OneIn(3) ? listeners_ : streams_).push_back(slot);
   }
 
+  void AddWait(uint64_t what) {
+    const auto target = static_cast<int>(random_.Below(program_.size() + 1));
+    // With full buffers, how far an end comes through is the kernel's affair.
+    if (what < 110 && floods_) return;
+    if (what < 104) {
+      Add(Kind::kPoll, OneOf(random_.OneIn(4) ? listeners_ : streams_)).events = Events();
+    } else if (what < 108) {
+      // When a socket tells again that there is room is the kernel's affair.
+      Add(Kind::kPollMultishot, OneOf(random_.OneIn(4) ? listeners_ : streams_)).events = Events() & ~POLLOUT;
+    } else if (what < 110) {
+      Add(Kind::kPollRemove, -1, target);
+    } else if (what < 116) {
+      Step& step = Add(Kind::kTimeout);
+      step.time = static_cast<Step::Time>(random_.Below(std::size(kTimes)));
+      step.size = random_.OneIn(2) ? 0 : static_cast<int>(1 + random_.Below(4));
+    } else {
+      Add(Kind::kTimeoutRemove, -1, target);
+    }
+  }
+
+  int Events() { return kEvents[random_.Below(std::size(kEvents))]; }
   bool IsTcp(const Step& step) const { return step.slot >= 0 && is_tcp_[step.slot]; }
   int Group() { return random_.OneIn(16) ? 2 : static_cast<int>(random_.Below(2)); }
 
@@ -218,6 +254,16 @@ std::string Step::ToString() const {
     case Kind::kReceiveMultishot:
       absl::StrAppend(&text, " ", size, " bytes, group ", group);
       break;
+    case Kind::kPoll:
+    case Kind::kPollMultishot:
+      absl::StrAppend(&text, " for ", absl::Hex(events));
+      break;
+    case Kind::kTimeout:
+      absl::StrAppend(&text, " ", kTimes[static_cast<int>(time)]);
+      if (size != 0) absl::StrAppend(&text, ", ", size, " completions");
+      break;
+    case Kind::kPollRemove:
+    case Kind::kTimeoutRemove:
     case Kind::kCancel:
       absl::StrAppend(&text, " r", other);
       break;

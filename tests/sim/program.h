@@ -14,6 +14,10 @@
 namespace evring::sim {
 
 struct Step {
+  // When a timeout comes: as soon as it is asked for or not before the program has ended, as a time from then on or as
+  // one of the clock; or it is no time.
+  enum class Time { kNow, kLater, kNowOfClock, kLaterOfClock, kNegative };
+
   enum class Kind {
     // Making sockets.
     kPair,      // `slot` and `other`: the ends of a Unix socket pair
@@ -29,6 +33,11 @@ struct Step {
     kReceive,           // on `slot`, `size` bytes
     kReceiveBuffer,     // the same into a buffer of `group`; `size` 0: as large as it is
     kReceiveMultishot,  // the same again and again
+    kPoll,              // `slot`, for `events`
+    kPollMultishot,     // the same again and again
+    kPollRemove,        // the poll of step `other`
+    kTimeout,           // at `time`, or after `size` completions if that is not 0
+    kTimeoutRemove,     // the timeout of step `other`
     kSend,              // `size` bytes
     kSendPieces,        // the same in three pieces, one of them empty
     kFlood,             // more than the socket takes
@@ -48,8 +57,10 @@ struct Step {
   int other = -1;
   bool tcp = false;  // of the family of the socket; for kConnect of the name
   int size = 0;
-  int group = 0;          // see machine.h
-  int how = 0;            // kShutdown
+  int group = 0;   // see machine.h
+  int how = 0;     // kShutdown
+  int events = 0;  // of poll(2)
+  Time time = Time::kNow;
   bool wait_all = false;  // MSG_WAITALL
   bool submit = true;     // false: goes to the kernel together with the next step
 

@@ -1,0 +1,82 @@
+// kernel_timeouts.cc: IORING_OP_TIMEOUT: a request that ends when the clock has come somewhere, or when so many
+// completions have come since it was submitted, timeouts that end by themselves not counted.
+// Source: io_uring_prep_timeout(3), io_uring/timeout.c of Linux.
+
+#include <errno.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "sim/kernel.h"
+
+namespace evring::sim {
+
+namespace {
+
+constexpr int64_t kSecondNs = 1'000'000'000;
+constexpr int64_t kLongestNs = kNever / 4;  // what is longer counts as this
+
+// -1: not a time.
+int64_t Nanoseconds(const __kernel_timespec& time) {
+  if (time.tv_sec < 0 || time.tv_nsec < 0) return -1;
+  if (time.tv_sec >= kLongestNs / kSecondNs || time.tv_nsec >= kLongestNs) return kLongestNs;
+  return time.tv_sec * kSecondNs + time.tv_nsec;
+}
+
+}  // namespace
+
+int Kernel::PrepareTimeout(Request* request) {
+  const io_uring_sqe& sqe = request->sqe;
+  if (sqe.len != 1 || sqe.buf_index != 0 || sqe.splice_fd_in != 0) return -EINVAL;
+  // Of the clocks, CLOCK_MONOTONIC; CLOCK_BOOTTIME is the same on a machine that does not sleep.
+  if ((sqe.timeout_flags & ~(IORING_TIMEOUT_ABS | IORING_TIMEOUT_BOOTTIME | IORING_TIMEOUT_ETIME_SUCCESS)) != 0) {
+    return -EINVAL;
+  }
+  const int64_t ns = Nanoseconds(*reinterpret_cast<const __kernel_timespec*>(static_cast<uintptr_t>(sqe.addr)));
+  if (ns < 0) return -EINVAL;
+  const bool absolute = (sqe.timeout_flags & IORING_TIMEOUT_ABS) != 0;
+  const int64_t at = absolute ? ns : world_.now() + ns;
+  request->expiry = world_.At(at, [this, fd = request->ring->number, number = request->number] {
+    Request* still = FindRequest(fd, number);
+    if (still == nullptr) return;  // its ring is gone
+    still->expiry.reset();
+    EndTimeout(still, -ETIME);
+  });
+  request->completions_left = sqe.off;
+  if (sqe.off != 0) request->ring->counting.push_back(request);
+  return 0;
+}
+
+void Kernel::StopTimeout(Request* request) {
+  if (request->expiry.has_value()) world_.Forget(*request->expiry);
+  request->expiry.reset();
+  std::erase(request->ring->counting, request);
+  request->hidden = true;
+}
+
+void Kernel::EndTimeout(Request* request, int32_t result) {
+  StopTimeout(request);
+  request->timed = result;
+  Queue(request);
+}
+
+void Kernel::CountCompletion(Ring* ring) {
+  std::vector<Request*> over;
+  for (Request* request : ring->counting) {
+    if (--request->completions_left == 0) over.push_back(request);
+  }
+  for (Request* request : over) EndTimeout(request, 0);
+}
+
+int Kernel::CancelTimeout(Ring* ring, const io_uring_sqe& sqe) {
+  // To change a timeout (IORING_TIMEOUT_UPDATE) is not served.
+  if (sqe.timeout_flags != 0 || sqe.len != 0 || sqe.buf_index != 0) return -EINVAL;
+  for (const auto& [number, request] : ring->requests) {
+    if (request->sqe.opcode != IORING_OP_TIMEOUT || request->sqe.user_data != sqe.addr || request->hidden) continue;
+    Cancel(request.get());
+    return 0;
+  }
+  return -ENOENT;
+}
+
+}  // namespace evring::sim
