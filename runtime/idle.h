@@ -74,8 +74,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "kevent/atomics.h"
 #include "kevent/check.h"
-#include "runtime/atomics.h"
 
 namespace evring {
 

@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <mutex>
 
-#include "runtime/atomics.h"
+#include "kevent/atomics.h"
 
 namespace evring {
 

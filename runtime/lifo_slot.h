@@ -9,7 +9,7 @@
 
 #include <atomic>
 
-#include "runtime/atomics.h"
+#include "kevent/atomics.h"
 
 namespace evring {
 

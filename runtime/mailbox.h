@@ -15,8 +15,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "kevent/atomics.h"
 #include "kevent/ring.h"
-#include "runtime/atomics.h"
 
 namespace evring {
 

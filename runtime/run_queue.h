@@ -34,9 +34,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kevent/atomics.h"
 #include "kevent/canary.h"
 #include "kevent/check.h"
-#include "runtime/atomics.h"
 
 namespace evring {
 

@@ -9,8 +9,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "kevent/atomics.h"
 #include "kevent/check.h"
-#include "runtime/atomics.h"
 
 namespace evring {
 

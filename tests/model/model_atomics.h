@@ -1,5 +1,5 @@
 // model_atomics.h: the atomics, locks and variables whose accesses the explorer schedules. To be given to code under
-// test in the place of StdAtomics (runtime/atomics.h).
+// test in the place of StdAtomics (kevent/atomics.h).
 
 #ifndef EVRING_TESTS_MODEL_MODEL_ATOMICS_H_
 #define EVRING_TESTS_MODEL_MODEL_ATOMICS_H_

@@ -18,7 +18,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "runtime/atomics.h"
+#include "kevent/atomics.h"
 #include "runtime/sync/internal/spin_wait.h"
 
 namespace evring::internal {

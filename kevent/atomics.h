@@ -6,8 +6,8 @@
 // Code written for it names the memory order of every access (the explorer's atomics have no default for it) and uses
 // no standalone fence.
 
-#ifndef EVRING_RUNTIME_ATOMICS_H_
-#define EVRING_RUNTIME_ATOMICS_H_
+#ifndef EVRING_KEVENT_ATOMICS_H_
+#define EVRING_KEVENT_ATOMICS_H_
 
 #include <atomic>
 #include <cstddef>
@@ -15,7 +15,7 @@
 
 namespace evring {
 
-// What two workers write is kept this far apart.
+// What two threads write is kept this far apart.
 inline constexpr size_t kCacheLine = 64;
 
 struct StdAtomics {
@@ -26,4 +26,4 @@ struct StdAtomics {
 
 }  // namespace evring
 
-#endif  // EVRING_RUNTIME_ATOMICS_H_
+#endif  // EVRING_KEVENT_ATOMICS_H_
