@@ -34,6 +34,42 @@ const char* EventTypeName(EventType type) {
       return "rename";
     case EventType::kUnlink:
       return "unlink";
+    case EventType::kUser:
+      return "user";
+    case EventType::kTimer:
+      return "timer";
+    case EventType::kSignal:
+      return "signal";
+    case EventType::kProcess:
+      return "process";
+    case EventType::kFutex:
+      return "futex";
+    case EventType::kFutexV:
+      return "futexv";
+    case EventType::kMq:
+      return "mq";
+    case EventType::kSysvMsg:
+      return "sysv message";
+    case EventType::kSysvSem:
+      return "sysv semaphore";
+    case EventType::kBind:
+      return "bind";
+    case EventType::kListen:
+      return "listen";
+    case EventType::kFlock:
+      return "flock";
+    case EventType::kLock:
+      return "lock";
+    case EventType::kDataSync:
+      return "datasync";
+    case EventType::kMsync:
+      return "msync";
+    case EventType::kInotify:
+      return "inotify";
+    case EventType::kEventFd:
+      return "eventfd";
+    case EventType::kSigevent:
+      return "sigevent";
   }
   return "unknown";
 }

@@ -29,6 +29,25 @@ enum class EventType : int32_t {
   kSync = 12,
   kRename = 13,
   kUnlink = 14,
+  // Those that only a Queue knows; kevent.h says what they are.
+  kUser = 32,
+  kTimer = 33,
+  kSignal = 34,
+  kProcess = 35,
+  kFutex = 36,
+  kFutexV = 37,
+  kMq = 38,
+  kSysvMsg = 39,
+  kSysvSem = 40,
+  kBind = 41,
+  kListen = 42,
+  kFlock = 43,
+  kLock = 44,
+  kDataSync = 45,
+  kMsync = 46,
+  kInotify = 47,
+  kEventFd = 48,
+  kSigevent = 49,
 };
 
 // "accept", "receive", …; used in error messages.

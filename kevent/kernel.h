@@ -30,6 +30,8 @@ struct RingOptions {
   uint32_t cq_entries = 4096;
   // Whose ring it is, counted from 0: for a kernel that tells its threads apart.
   int owner = 0;
+  // Any thread may submit to the ring and wait on it (ring.h, Shared rings).
+  bool shared = false;
   // Features to use if the kernel has them.
   Features allowed = Features::All();
 };
@@ -50,9 +52,10 @@ class Kernel : public Descriptors {
   // Says whose thread this is; nullptr: nobody's any more.
   static void SetCurrent(Kernel* kernel);
 
-  // Makes a ring that only the calling thread may submit to and wait on (SINGLE_ISSUER | DEFER_TASKRUN), maps it into
-  // `ring` and reports the features in use. Errors: kInvalidArgument for the options, kUnimplemented on a kernel before
-  // 6.1, kPermissionDenied where io_uring is switched off or filtered, kResourceExhausted for memory or descriptors.
+  // Makes a ring that only the calling thread may submit to and wait on (SINGLE_ISSUER | DEFER_TASKRUN), or one that
+  // all threads share, whose completions show up while its threads compute. Maps it into `ring` and reports the
+  // features in use. Errors: kInvalidArgument for the options, kUnimplemented on a kernel before 6.1, kPermissionDenied
+  // where io_uring is switched off or filtered, kResourceExhausted for memory or descriptors.
   virtual absl::Status Setup(const RingOptions& options, io_uring* ring, Features* features) = 0;
 
   // Closes the ring. Requests still in flight are cancelled without a trace: drain first. On the thread that set it up,

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -22,7 +23,7 @@ absl::StatusOr<std::unique_ptr<Ring>> Ring::Create(Kernel* kernel, const RingOpt
     ring->ring_.ring_fd = -1;
     return status;
   }
-  if (!ring->features_.has(Feature::kSyncMessage)) {
+  if (!options.shared && !ring->features_.has(Feature::kSyncMessage)) {
     ring->event_fd_ = eventfd(0, EFD_CLOEXEC);
     if (ring->event_fd_ < 0) return ErrnoToStatus(errno, "eventfd");
     ring->ArmEventFd();
@@ -57,18 +58,38 @@ int Ring::EnterKernel(unsigned min_complete, const WaitArgs& wait) {
   const unsigned to_submit = Publish();
   ++counters_.enters;
   const int rc = kernel_->Enter(&ring_, features_, to_submit, min_complete, IORING_ENTER_GETEVENTS, wait);
+  CountSubmitted();
+  const bool overflow = (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
+  if (overflow && !overflowing_) ++counters_.overflow_episodes;
+  overflowing_ = overflow;
+  return std::min(Checked(rc), 0);
+}
+
+void Ring::CountSubmitted() {
   // The kernel's read index says what it took, whatever the call answered: a wait that ends early after a submit
   // reports the submit, one that ends early before it an errno.
   const unsigned taken = io_uring_smp_load_acquire(ring_.sq.khead);
   counters_.submitted += taken - submitted_tail_;
   submitted_tail_ = taken;
-  const bool overflow = (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
-  if (overflow && !overflowing_) ++counters_.overflow_episodes;
-  overflowing_ = overflow;
+}
+
+int Ring::Checked(int rc) {
   EVRING_CHECK(rc != -EBADR, "the kernel had no memory to keep an overflowing completion: events are lost");
   EVRING_CHECK(rc >= 0 || rc == -EINTR || rc == -ETIME || rc == -EAGAIN || rc == -ENOMEM || rc == -EBUSY,
                "io_uring_enter refused a ring of ours");
-  return rc < 0 ? rc : 0;
+  return rc;
+}
+
+int Ring::Submit() {
+  const unsigned to_submit = Publish();
+  ++counters_.enters;
+  const int rc = kernel_->Enter(&ring_, features_, to_submit, 0, 0, WaitArgs());
+  CountSubmitted();
+  return std::min(Checked(rc), 0);
+}
+
+int Ring::EnterShared(unsigned to_submit, unsigned min_complete, const WaitArgs& wait) {
+  return Checked(kernel_->Enter(&ring_, features_, to_submit, min_complete, IORING_ENTER_GETEVENTS, wait));
 }
 
 int Ring::Enter() { return EnterKernel(0, WaitArgs()); }

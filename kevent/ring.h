@@ -12,6 +12,10 @@
 // sees to both: runtime/rescue.h. CopyOut() also submits what was prepared before the last Seal(): an entry after it
 // may be half written.
 //
+// Shared rings (RingOptions::shared) are for queue.h, whose lock stands around the submission side, GetSqe(), Submit()
+// and Publish(). EnterShared() and the looks at the completions are for any thread at any time: they write nothing of
+// this object, and who may move the read index is the queue's affair. Nothing else is called on a shared ring.
+//
 // Overflow. Completions that find the ring full are kept by the kernel in order (NODROP) and come in as room is made,
 // one ring-full per enter. Nothing is lost; each episode is counted.
 
@@ -22,6 +26,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -162,6 +167,30 @@ class Ring {
   // Async-signal-safe; see Rescue above. Returns how many were copied.
   unsigned CopyOut(RawCompletion* out, unsigned max);
 
+  // --- Shared rings -------------------------------------------------------------------------------------------------
+
+  // Shows the kernel what was prepared. How many requests it has not taken yet.
+  unsigned Publish();
+  // Enters the kernel to submit all. 0 or a negative errno: EAGAIN, ENOMEM, EBUSY (the requests stay queued), EINTR.
+  int Submit();
+  // Submits `to_submit` of what was published and, if there were as many, waits until `min_complete` completions are in
+  // the ring, the deadline or a signal. How many were submitted, or -ETIME, -EINTR, -EAGAIN, -ENOMEM, -EBUSY.
+  int EnterShared(unsigned to_submit, unsigned min_complete, const WaitArgs& wait);
+  // More completions have come than the ring holds; they come in with the next enter that waits.
+  bool overflown() const { return (IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0; }
+  // The completion at an index, which may be overwritten once the kernel has been shown that it was read.
+  RawCompletion At(uint32_t index) const {
+    const io_uring_cqe& cqe = ring_.cq.cqes[index & ring_.cq.ring_mask];
+    return RawCompletion{IO_URING_READ_ONCE(cqe.user_data), IO_URING_READ_ONCE(cqe.res), IO_URING_READ_ONCE(cqe.flags)};
+  }
+  // The kernel's copy of the read index.
+  std::atomic_ref<unsigned> read_index() { return std::atomic_ref<unsigned>(*ring_.cq.khead); }
+  int descriptor() const { return ring_.ring_fd; }
+  // Which operations the kernel has. 0 or a negative errno.
+  int Probe(io_uring_probe* probe, unsigned ops) {
+    return kernel_->Register(&ring_, IORING_REGISTER_PROBE, probe, ops);
+  }
+
   const RingCounters& counters() const { return counters_; }
   Features features() const { return features_; }
   Kernel* kernel() const { return kernel_; }
@@ -175,8 +204,9 @@ class Ring {
 
   explicit Ring(Kernel* kernel) : kernel_(kernel) {}
 
-  // Hands what was prepared to the kernel's view of the ring; how many entries that is in all.
-  unsigned Publish();
+  // What the kernel has answered to an enter, if it may.
+  static int Checked(int rc);
+  void CountSubmitted();
   int EnterKernel(unsigned min_complete, const WaitArgs& wait);
   bool MakeRoom();
   void Internal(uint64_t user_data, int32_t result);

@@ -74,8 +74,10 @@ class SystemKernelImpl final : public Kernel {
     if (absl::Status status = CheckRingOptions(options); !status.ok()) return status;
     io_uring_params params;
     std::memset(&params, 0, sizeof(params));
-    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG |
-                   IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+    params.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL;
+    if (!options.shared) {
+      params.flags |= IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+    }
     params.cq_entries = options.cq_entries;
     const io_uring_params wanted = params;
     const int rc = RetryWithoutMemory([&] {
@@ -91,10 +93,11 @@ class SystemKernelImpl final : public Kernel {
     if ((params.features & kFeatMinTimeout) != 0) found = found.With(Feature::kAbsoluteTimer);
     if ((params.features & kFeatNoIowait) != 0) found = found.With(Feature::kNoIowait);
     if (HasSyncMessage()) found = found.With(Feature::kSyncMessage);
-    if (options.allowed.has(Feature::kMultishotReceive) && MultishotReceiveSeesTheEnd()) {
+    if (!options.shared && options.allowed.has(Feature::kMultishotReceive) && MultishotReceiveSeesTheEnd()) {
       found = found.With(Feature::kMultishotReceive);
     }
-    if (options.allowed.has(Feature::kRegisteredRing) && io_uring_register_ring_fd(ring) == 1) {
+    // For one thread: what is registered is known to that thread only.
+    if (!options.shared && options.allowed.has(Feature::kRegisteredRing) && io_uring_register_ring_fd(ring) == 1) {
       found = found.With(Feature::kRegisteredRing);  // else EBUSY: a thread has 16 of them at most
     }
     *features = found & options.allowed;

@@ -1,0 +1,99 @@
+#include "kevent/queue_waiter.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "kevent/check.h"
+
+namespace evring::kevent {
+namespace {
+
+// unistd.h says that syscall() never throws; the cancellation of a thread does.
+long (*volatile const kSyscall)(long number, ...) = syscall;
+
+struct FutexWait {
+  std::atomic<uint32_t>* word;
+  const timespec* deadline;
+};
+
+int WaitOnWord(void* argument) {
+  const auto* wait = static_cast<FutexWait*>(argument);
+  const long rc = kSyscall(SYS_futex, wait->word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, wait->deadline, nullptr,
+                           FUTEX_BITSET_MATCH_ANY);
+  return rc < 0 ? -errno : 0;
+}
+
+struct Poll {
+  pollfd fd;
+  const timespec* timeout;
+  const sigset_t* sigmask;
+};
+
+int WaitOnDescriptor(void* argument) {
+  auto* poll = static_cast<Poll*>(argument);
+  const int rc = ppoll(&poll->fd, 1, poll->timeout, poll->sigmask);
+  return rc < 0 ? -errno : rc;
+}
+
+timespec ToTimespec(int64_t ns) {
+  timespec ts;
+  ts.tv_sec = ns / 1'000'000'000;
+  ts.tv_nsec = ns % 1'000'000'000;
+  return ts;
+}
+
+}  // namespace
+
+int AtCancellationPoint(int (*call)(void* argument), void* argument) {
+  int type;
+  pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+  const int rc = call(argument);
+  pthread_setcanceltype(type, &type);
+  return rc;
+}
+
+QueueWaiter::Slept QueueWaiter::Sleep(const WaitArgs& wait) {
+  const bool forever = wait.deadline_ns == kNoDeadline;
+  while (woken_.load(std::memory_order_acquire) == 0) {  // pairs with Wake()
+    int rc;
+    if (event_fd_ < 0) {
+      const timespec deadline = ToTimespec(wait.deadline_ns > 0 ? wait.deadline_ns : 0);
+      FutexWait sleep{&woken_, forever ? nullptr : &deadline};
+      rc = AtCancellationPoint(WaitOnWord, &sleep);
+    } else {
+      const int64_t left = forever ? 0 : wait.deadline_ns - SystemKernel()->NowNs();
+      const timespec timeout = ToTimespec(left > 0 ? left : 0);
+      Poll sleep{{event_fd_, POLLIN, 0}, forever ? nullptr : &timeout, wait.sigmask};
+      rc = AtCancellationPoint(WaitOnDescriptor, &sleep);
+      if (rc == 0) rc = -ETIMEDOUT;
+      uint64_t value;
+      // One that was meant for whoever had the eventfd before, or ours: the word tells.
+      if (rc > 0)
+        EVRING_CHECK(read(event_fd_, &value, sizeof(value)) == sizeof(value) || errno == EAGAIN, "an eventfd");
+    }
+    if (rc == -ETIMEDOUT) return Slept::kDeadline;
+    if (rc == -EINTR) return Slept::kInterrupted;
+    EVRING_CHECK(rc >= 0 || rc == -EAGAIN, "a follower cannot sleep");
+  }
+  return Slept::kWoken;
+}
+
+void QueueWaiter::Wake() {
+  woken_.store(1, std::memory_order_release);  // pairs with Sleep()
+  if (event_fd_ < 0) {
+    syscall(SYS_futex, &woken_, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, nullptr, nullptr, 0);
+    return;
+  }
+  const uint64_t one = 1;
+  // EAGAIN: the counter is full, then it is readable as well.
+  EVRING_CHECK(write(event_fd_, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN, "an eventfd of ours");
+}
+
+}  // namespace evring::kevent
