@@ -505,7 +505,8 @@ TEST_F(BlockingCallsTest, ACallThatWaitsForADoneIsCancelledWithoutRunning) {
 
 // Signals of others: of the process they do not come to helper threads at all; sent to one, they end no call.
 TEST_F(BlockingCallsTest, ForeignSignalsEndNoCall) {
-  static std::atomic<int> handled{0};
+  static std::atomic<int> handled;
+  handled = 0;
   struct sigaction action = {}, before;
   action.sa_handler = [](int) { handled.fetch_add(1); };
   ASSERT_EQ(sigaction(SIGUSR1, &action, &before), 0);
