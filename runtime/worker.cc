@@ -225,6 +225,7 @@ int DeliverCopied(const kevent::RawCompletion& completion) { return kevent::Ring
 
 // One visit to the ring without sleeping. True if a task became ready.
 bool Worker::Poll() {
+  ring_->kernel()->Yield();  // who always has something to run gives the others a turn here
   if (!backlog_.empty()) FlushBacklog();
   if (ring_->NeedsEnter()) ring_->Enter();  // a refusal leaves the requests queued for the next visit
   return Reap();

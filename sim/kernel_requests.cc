@@ -193,7 +193,7 @@ void Kernel::Try(Request* request) {
       CloseUnused(file);
       return;
     }
-    if (answer.wait) {
+    if (answer.wait && !request->cancelled) {
       // A receive that left no bytes behind goes back to waiting, so it asks for no buffer in vain; an end that is
       // there already is found from there. A poll tells of what changes from here on.
       Await(request);

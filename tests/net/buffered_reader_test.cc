@@ -25,6 +25,7 @@
 #include "runtime/task.h"
 #include "runtime/timeout.h"
 #include "tests/net/scripted_stream.h"
+#include "tests/runtime/machines.h"
 
 namespace evring::net {
 namespace {
@@ -33,14 +34,14 @@ static_assert(ByteSource<ScriptedStream> && ByteSource<TaskStream> && ByteSource
 static_assert(ByteSource<Stream>);
 static_assert(!ByteSource<std::string>);
 
+using ::evring::testing::RunOk;
+using ::evring::testing::WithWorkers;
+
 using Pace = ScriptedStream::Pace;
 
-void RunOnWorker(Task<> task) {
-  RuntimeOptions options;
-  options.workers = 1;
-  const absl::Status status = Run(std::move(task), options);
-  EXPECT_TRUE(status.ok()) << status;
-}
+class BufferedReaderTest : public ::evring::testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, BufferedReaderTest, ::evring::testing::MachinesOfOneWorker(),
+                         ::evring::testing::MachineName);
 
 // All the ways to cut `text` into chunks: one for each set of borders.
 std::vector<std::vector<std::string>> EverySplit(absl::string_view text) {
@@ -88,7 +89,7 @@ Task<> ReadEverySplit() {
   for (const std::vector<std::string>& split : EverySplit("GE\r\n==-=abcdef")) {
     for (const size_t capacity : {1, 3, 64}) {
       for (const Pace pace : {Pace::kAtOnce, Pace::kLater}) {
-        SCOPED_TRACE(testing::PrintToString(split) + " capacity " + absl::StrCat(capacity));
+        SCOPED_TRACE(::testing::PrintToString(split) + " capacity " + absl::StrCat(capacity));
         ScriptedStream script(pace);
         script.Chunks(split).End();
         co_await ReadMessage(&script, capacity);
@@ -99,17 +100,18 @@ Task<> ReadEverySplit() {
       TaskStream tasks(&script);
       co_await ReadMessage(&tasks, capacity);
     }
-    if (testing::Test::HasFailure()) co_return;
+    if (::testing::Test::HasFailure()) co_return;
   }
 }
 
-TEST(BufferedReader, GivesTheSameForEverySplitOfAMessage) { RunOnWorker(ReadEverySplit()); }
+// The script decides all of it, so one kernel is enough.
+TEST(BufferedReader, GivesTheSameForEverySplitOfAMessage) { RunOk(ReadEverySplit(), WithWorkers(1)); }
 
 Task<> ReadBinaryDelimiter() {
   const std::string delimiter("\0\n\0", 3);
   const std::string message = absl::StrCat("x", absl::string_view("\0\n", 2), delimiter, "y", delimiter);
   for (const std::vector<std::string>& split : EverySplit(message)) {
-    SCOPED_TRACE(testing::PrintToString(split));
+    SCOPED_TRACE(::testing::PrintToString(split));
     ScriptedStream script;
     script.Chunks(split).End();
     BufferedReader reader(&script, 2);
@@ -121,7 +123,7 @@ Task<> ReadBinaryDelimiter() {
   }
 }
 
-TEST(BufferedReader, FindsABinaryDelimiterAcrossTheBordersOfChunks) { RunOnWorker(ReadBinaryDelimiter()); }
+TEST_P(BufferedReaderTest, FindsABinaryDelimiterAcrossTheBordersOfChunks) { RunOk(ReadBinaryDelimiter()); }
 
 Task<> ReadByFreeAwaitables() {
   ScriptedStream script(Pace::kLater);
@@ -135,7 +137,7 @@ Task<> ReadByFreeAwaitables() {
   EXPECT_EQ(Text(co_await reader.Fill()), "0");
 }
 
-TEST(BufferedReader, TakesAStreamOfAnyAwaitables) { RunOnWorker(ReadByFreeAwaitables()); }
+TEST_P(BufferedReaderTest, TakesAStreamOfAnyAwaitables) { RunOk(ReadByFreeAwaitables()); }
 
 // --- At once
 // -------------------------------------------------------------------------------------------------------------
@@ -175,7 +177,7 @@ Task<> ReadWhatHasArrived() {
   EXPECT_EQ(reader.buffered(), "g");
 }
 
-TEST(BufferedReader, WhatHasArrivedIsGivenWithoutSuspending) { RunOnWorker(ReadWhatHasArrived()); }
+TEST_P(BufferedReaderTest, WhatHasArrivedIsGivenWithoutSuspending) { RunOk(ReadWhatHasArrived()); }
 
 Task<> ViewsStay() {
   ScriptedStream script;
@@ -188,7 +190,7 @@ Task<> ViewsStay() {
   EXPECT_EQ(Text(line), "first");
 }
 
-TEST(BufferedReader, AViewStaysUntilTheNextCall) { RunOnWorker(ViewsStay()); }
+TEST_P(BufferedReaderTest, AViewStaysUntilTheNextCall) { RunOk(ViewsStay()); }
 
 // --- Limits
 // --------------------------------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ Task<> Limits() {
   }
 }
 
-TEST(BufferedReader, ALimitIsExactSaidAtOnceAndLosesNothing) { RunOnWorker(Limits()); }
+TEST_P(BufferedReaderTest, ALimitIsExactSaidAtOnceAndLosesNothing) { RunOk(Limits()); }
 
 Task<> GrowOnlyAsBytesArrive() {
   ScriptedStream script;
@@ -239,7 +241,7 @@ Task<> GrowOnlyAsBytesArrive() {
   }
 }
 
-TEST(BufferedReader, MemoryGrowsWithWhatArrivesNotWithWhatIsAnnounced) { RunOnWorker(GrowOnlyAsBytesArrive()); }
+TEST_P(BufferedReaderTest, MemoryGrowsWithWhatArrivesNotWithWhatIsAnnounced) { RunOk(GrowOnlyAsBytesArrive()); }
 
 Task<> GrowToTheLimitOnly() {
   ScriptedStream script;
@@ -249,7 +251,7 @@ Task<> GrowToTheLimitOnly() {
   EXPECT_LE(reader.buffered().size(), 102u);
 }
 
-TEST(BufferedReader, MemoryGrowsToTheLimitAndNoFurther) { RunOnWorker(GrowToTheLimitOnly()); }
+TEST_P(BufferedReaderTest, MemoryGrowsToTheLimitAndNoFurther) { RunOk(GrowToTheLimitOnly()); }
 
 // --- The end and errors
 // --------------------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ Task<> EndInTheMiddle() {
   EXPECT_EQ(Text(co_await reader.ReadExactly(size_t{0})), "") << "nothing can always be had";
 }
 
-TEST(BufferedReader, TheEndInTheMiddleIsDataLossAndBeforeTheFirstByteOutOfRange) { RunOnWorker(EndInTheMiddle()); }
+TEST_P(BufferedReaderTest, TheEndInTheMiddleIsDataLossAndBeforeTheFirstByteOutOfRange) { RunOk(EndInTheMiddle()); }
 
 Task<> EndMessages() {
   ScriptedStream script;
@@ -287,7 +289,7 @@ Task<> EndMessages() {
   EXPECT_EQ((co_await reader.ReadLine(99)).status().message(), "the stream has ended");
 }
 
-TEST(BufferedReader, TheEndSaysWhatWasMissing) { RunOnWorker(EndMessages()); }
+TEST_P(BufferedReaderTest, TheEndSaysWhatWasMissing) { RunOk(EndMessages()); }
 
 // One call of each kind meets an error after part of its bytes; repeated, it gives what it would have given.
 Task<> ErrorsPass(Pace pace) {
@@ -320,9 +322,9 @@ Task<> ErrorsPass(Pace pace) {
   EXPECT_EQ(Text(co_await reader.ReadAll(9)), "abc\n");
 }
 
-TEST(BufferedReader, AnErrorLosesNothing) {
-  RunOnWorker(ErrorsPass(Pace::kAtOnce));
-  RunOnWorker(ErrorsPass(Pace::kLater));
+TEST_P(BufferedReaderTest, AnErrorLosesNothing) {
+  RunOk(ErrorsPass(Pace::kAtOnce));
+  RunOk(ErrorsPass(Pace::kLater));
 }
 
 // --- Into memory of the caller
@@ -343,7 +345,7 @@ Task<> LargePieces() {
   EXPECT_EQ(script.rooms().back(), 12u);
 }
 
-TEST(BufferedReader, LargePiecesAreReadStraightIntoPlace) { RunOnWorker(LargePieces()); }
+TEST_P(BufferedReaderTest, LargePiecesAreReadStraightIntoPlace) { RunOk(LargePieces()); }
 
 Task<> LargePieceBroken(std::vector<std::string> chunks, absl::Status status, std::string code) {
   ScriptedStream script;
@@ -361,12 +363,12 @@ Task<> LargePieceBroken(std::vector<std::string> chunks, absl::Status status, st
   EXPECT_EQ(out, all + std::string(30 - all.size(), 'z'));
 }
 
-TEST(BufferedReader, ALargePieceThatBreaksOffIsBackInTheBuffer) {
+TEST_P(BufferedReaderTest, ALargePieceThatBreaksOffIsBackInTheBuffer) {
   const std::vector<std::string> large = {"0123456789", "abcdefghij"};
   const std::vector<std::string> past_the_direct_part = {"0123456789", "abcdefghij", "klmn"};
   for (const auto& chunks : {large, past_the_direct_part}) {
-    RunOnWorker(LargePieceBroken(chunks, absl::OkStatus(), "DATA_LOSS"));
-    RunOnWorker(LargePieceBroken(chunks, absl::UnavailableError("reset"), "UNAVAILABLE"));
+    RunOk(LargePieceBroken(chunks, absl::OkStatus(), "DATA_LOSS"));
+    RunOk(LargePieceBroken(chunks, absl::UnavailableError("reset"), "UNAVAILABLE"));
   }
 }
 
@@ -385,7 +387,7 @@ Task<> SmallReads() {
   EXPECT_EQ(Text(co_await reader.ReadSome(Bytes(&out))), "0");
 }
 
-TEST(BufferedReader, ReadSomeReadsOnceAndOnlyIfNothingIsBuffered) { RunOnWorker(SmallReads()); }
+TEST_P(BufferedReaderTest, ReadSomeReadsOnceAndOnlyIfNothingIsBuffered) { RunOk(SmallReads()); }
 
 Task<> Fills() {
   ScriptedStream script;
@@ -404,7 +406,7 @@ Task<> Fills() {
   EXPECT_EQ(reader.buffered(), "jkl");
 }
 
-TEST(BufferedReader, FillReadsOnceBehindWhatIsBuffered) { RunOnWorker(Fills()); }
+TEST_P(BufferedReaderTest, FillReadsOnceBehindWhatIsBuffered) { RunOk(Fills()); }
 
 // --- Long streams
 // --------------------------------------------------------------------------------------------------------
@@ -430,13 +432,13 @@ Task<> ManyLines(uint64_t seed) {
   for (size_t i = 0; i < lines.size(); ++i) {
     const absl::StatusOr<absl::string_view> line = co_await reader.ReadLine(299);
     EXPECT_EQ(Text(line), lines[i]) << "line " << i << " seed " << seed;
-    if (testing::Test::HasFailure()) co_return;
+    if (::testing::Test::HasFailure()) co_return;
   }
   EXPECT_EQ(Text(co_await reader.ReadLine(299)), "OUT_OF_RANGE");
 }
 
-TEST(BufferedReader, ALongStreamThroughASmallBuffer) {
-  for (const uint64_t seed : {1, 2, 3}) RunOnWorker(ManyLines(seed));
+TEST_P(BufferedReaderTest, ALongStreamThroughASmallBuffer) {
+  for (const uint64_t seed : {1, 2, 3}) RunOk(ManyLines(seed));
 }
 
 // --- Cancellation
@@ -457,22 +459,21 @@ Task<> CancelIn(Call call, std::string already) {
   EXPECT_EQ(Text(co_await reader.ReadLine(9)), "abc");
 }
 
-TEST(BufferedReader, AfterACancelTheBytesThatArrivedAreStillThere) {
+TEST_P(BufferedReaderTest, AfterACancelTheBytesThatArrivedAreStillThere) {
   using Reader = BufferedReader<TaskStream>;
-  RunOnWorker(
-      CancelIn([](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadLine(9)); }, "ab"));
-  RunOnWorker(
+  RunOk(CancelIn([](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadLine(9)); }, "ab"));
+  RunOk(
       CancelIn([](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadUntil("zz", 9)); }, "ab"));
-  RunOnWorker(CancelIn(
-      [](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadExactly(size_t{3})); }, "ab"));
-  RunOnWorker(CancelIn([](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadAll(9)); }, "ab"));
-  RunOnWorker(CancelIn(
+  RunOk(CancelIn([](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadExactly(size_t{3})); },
+                 "ab"));
+  RunOk(CancelIn([](Reader* reader) -> Task<std::string> { co_return Text(co_await reader->ReadAll(9)); }, "ab"));
+  RunOk(CancelIn(
       [](Reader* reader) -> Task<std::string> {
         std::string out(20, '\0');
         co_return Text(co_await reader->ReadExactly(Bytes(&out)));
       },
       "ab"));
-  RunOnWorker(CancelIn(
+  RunOk(CancelIn(
       [](Reader* reader) -> Task<std::string> {
         EXPECT_EQ(Text(co_await reader->Fill()), "2");
         co_return Text(co_await reader->Fill());
@@ -495,7 +496,11 @@ Task<> CancelOnASocket() {
   EXPECT_EQ(co_await LineOf(&reader), "hello");
 }
 
-TEST(BufferedReader, ACancelledReadOfASocketLosesNothing) { RunOnWorker(CancelOnASocket()); }
+class BufferedReaderSocketTest : public ::evring::testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, BufferedReaderSocketTest, ::evring::testing::MachinesWithoutErrors({1, 2}),
+                         ::evring::testing::MachineName);
+
+TEST_P(BufferedReaderSocketTest, ACancelledReadOfASocketLosesNothing) { RunOk(CancelOnASocket()); }
 
 // --- Misuse
 // --------------------------------------------------------------------------------------------------------------
@@ -519,9 +524,9 @@ Task<> ReadGreedilyIntoPlace() {
 }
 
 TEST(BufferedReaderDeathTest, AStreamThatClaimsMoreThanItsRoomIsAFailedCheck) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_DEATH(RunOnWorker(ReadGreedily()), "no more than it was given room for");
-  EXPECT_DEATH(RunOnWorker(ReadGreedilyIntoPlace()), "no more than it was given room for");
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(ReadGreedily(), WithWorkers(1)), "no more than it was given room for");
+  EXPECT_DEATH(RunOk(ReadGreedilyIntoPlace(), WithWorkers(1)), "no more than it was given room for");
 }
 
 Task<> ConsumeTooMuch() {
@@ -533,8 +538,8 @@ Task<> ConsumeTooMuch() {
 }
 
 TEST(BufferedReaderDeathTest, ConsumingMoreThanThereIsIsAFailedCheck) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_DEATH(RunOnWorker(ConsumeTooMuch()), "what was read is consumed");
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(ConsumeTooMuch(), WithWorkers(1)), "what was read is consumed");
 }
 
 #ifndef NDEBUG
@@ -552,8 +557,8 @@ Task<> TwoCalls() {
 }
 
 TEST(BufferedReaderDeathTest, TwoCallsAtATimeAreAFailedDebugCheck) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_DEATH(RunOnWorker(TwoCalls()), "one call at a time");
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(TwoCalls(), WithWorkers(1)), "one call at a time");
 }
 #endif
 

@@ -25,6 +25,7 @@
 #include "runtime/task.h"
 #include "runtime/timeout.h"
 #include "tests/net/scripted_stream.h"
+#include "tests/runtime/machines.h"
 
 namespace evring::net {
 namespace {
@@ -32,15 +33,15 @@ namespace {
 static_assert(ByteSink<ScriptedStream> && ByteSink<TaskStream> && ByteSink<AwaitableStream> && ByteSink<Stream>);
 static_assert(!ByteSink<std::string>);
 
+using ::evring::testing::RunOk;
+using ::evring::testing::WithWorkers;
+
 using Pace = ScriptedStream::Pace;
 using Sizes = std::vector<std::vector<size_t>>;
 
-void RunOnWorker(Task<> task) {
-  RuntimeOptions options;
-  options.workers = 1;
-  const absl::Status status = Run(std::move(task), options);
-  EXPECT_TRUE(status.ok()) << status;
-}
+class BufferedWriterTest : public ::evring::testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, BufferedWriterTest, ::evring::testing::MachinesOfOneWorker(),
+                         ::evring::testing::MachineName);
 
 std::string Code(const absl::Status& status) { return absl::StatusCodeToString(status.code()); }
 
@@ -60,9 +61,9 @@ Task<> SmallWrites(Pace pace) {
   EXPECT_EQ(script.writes().size(), 1u) << "nothing to flush, nothing written";
 }
 
-TEST(BufferedWriter, GathersSmallWritesUntilTheFlush) {
-  RunOnWorker(SmallWrites(Pace::kAtOnce));
-  RunOnWorker(SmallWrites(Pace::kLater));
+TEST_P(BufferedWriterTest, GathersSmallWritesUntilTheFlush) {
+  RunOk(SmallWrites(Pace::kAtOnce));
+  RunOk(SmallWrites(Pace::kLater));
 }
 
 template <class Sink>
@@ -79,20 +80,20 @@ Task<> LargeWrites(Sink* sink, ScriptedStream* script) {
   EXPECT_EQ(script->writes(), (Sizes{{8, 1}, {10}, {1, 10}}));
 }
 
-TEST(BufferedWriter, PassesWhatDoesNotFitThroughInOneWriteWithWhatWasBefore) {
+TEST_P(BufferedWriterTest, PassesWhatDoesNotFitThroughInOneWriteWithWhatWasBefore) {
   for (const Pace pace : {Pace::kAtOnce, Pace::kLater}) {
     ScriptedStream script(pace);
-    RunOnWorker(LargeWrites(&script, &script));
+    RunOk(LargeWrites(&script, &script));
   }
   {
     ScriptedStream script;
     TaskStream stream(&script);
-    RunOnWorker(LargeWrites(&stream, &script));
+    RunOk(LargeWrites(&stream, &script));
   }
   {
     ScriptedStream script(Pace::kLater);
     AwaitableStream stream(&script);
-    RunOnWorker(LargeWrites(&stream, &script));
+    RunOk(LargeWrites(&stream, &script));
   }
 }
 
@@ -105,7 +106,7 @@ Task<> NoBuffer() {
   EXPECT_EQ(script.writes(), (Sizes{{1}, {2}}));
 }
 
-TEST(BufferedWriter, WithoutCapacityEveryWritePassesThrough) { RunOnWorker(NoBuffer()); }
+TEST_P(BufferedWriterTest, WithoutCapacityEveryWritePassesThrough) { RunOk(NoBuffer()); }
 
 Task<> CopiesAreMadeAtOnce() {
   ScriptedStream script(Pace::kLater);
@@ -121,7 +122,7 @@ Task<> CopiesAreMadeAtOnce() {
   EXPECT_EQ(script.written(), "abc");
 }
 
-TEST(BufferedWriter, WhatFitsIsCopiedWithoutSuspending) { RunOnWorker(CopiesAreMadeAtOnce()); }
+TEST_P(BufferedWriterTest, WhatFitsIsCopiedWithoutSuspending) { RunOk(CopiesAreMadeAtOnce()); }
 
 // --- Errors
 // --------------------------------------------------------------------------------------------------------------
@@ -147,10 +148,10 @@ Task<> FailIn(size_t write, Pace pace) {
   EXPECT_EQ(script.writes().size(), write + 1);
 }
 
-TEST(BufferedWriter, AnErrorIsFinal) {
+TEST_P(BufferedWriterTest, AnErrorIsFinal) {
   for (const Pace pace : {Pace::kAtOnce, Pace::kLater}) {
-    RunOnWorker(FailIn(0, pace));
-    RunOnWorker(FailIn(1, pace));
+    RunOk(FailIn(0, pace));
+    RunOk(FailIn(1, pace));
   }
 }
 
@@ -172,9 +173,9 @@ Task<> CancelAWrite(bool in_flush) {
   EXPECT_EQ(script.writes().size(), 1u);
 }
 
-TEST(BufferedWriter, ACancelledWriteIsFinalToo) {
-  RunOnWorker(CancelAWrite(true));
-  RunOnWorker(CancelAWrite(false));
+TEST_P(BufferedWriterTest, ACancelledWriteIsFinalToo) {
+  RunOk(CancelAWrite(true));
+  RunOk(CancelAWrite(false));
 }
 
 // --- The end of a writer
@@ -204,7 +205,7 @@ Task<> AbandonsAndFails() {
   }
 }
 
-TEST(BufferedWriter, MayEndAbandonedOrBrokenOrByAnException) { RunOnWorker(AbandonsAndFails()); }
+TEST_P(BufferedWriterTest, MayEndAbandonedOrBrokenOrByAnException) { RunOk(AbandonsAndFails()); }
 
 #ifndef NDEBUG
 Task<> ForgetTheFlush() {
@@ -214,8 +215,8 @@ Task<> ForgetTheFlush() {
 }
 
 TEST(BufferedWriterDeathTest, AForgottenFlushIsAFailedDebugCheck) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_DEATH(RunOnWorker(ForgetTheFlush()), "unflushed data: Flush\\(\\) or Abandon\\(\\)");
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(ForgetTheFlush(), WithWorkers(1)), "unflushed data: Flush\\(\\) or Abandon\\(\\)");
 }
 
 Task<> TwoWrites() {
@@ -230,8 +231,8 @@ Task<> TwoWrites() {
 }
 
 TEST(BufferedWriterDeathTest, TwoCallsAtATimeAreAFailedDebugCheck) {
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
-  EXPECT_DEATH(RunOnWorker(TwoWrites()), "one call at a time");
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOk(TwoWrites(), WithWorkers(1)), "one call at a time");
 }
 #endif
 
@@ -260,11 +261,11 @@ Task<> WriteInPieces(Stream* stream, const std::string* text, uint64_t seed) {
   EXPECT_TRUE(stream->Shutdown(Stream::Direction::kSend).ok());
 }
 
-Task<> ThroughASocket(uint64_t seed) {
+Task<> ThroughASocket(uint64_t seed, size_t bytes) {
   absl::StatusOr<std::pair<Stream, Stream>> pair = Stream::Pair();
   EXPECT_TRUE(pair.ok()) << pair.status();
   if (!pair.ok()) co_return;
-  const std::string text = Pattern(3'000'000);
+  const std::string text = Pattern(bytes);
   JoinHandle<> writing = co_await Spawn(WriteInPieces(&pair->first, &text, seed));
   BufferedReader reader(&pair->second);
   const absl::StatusOr<absl::string_view> all = co_await reader.ReadAll(text.size());
@@ -272,13 +273,12 @@ Task<> ThroughASocket(uint64_t seed) {
   co_await std::move(writing);
 }
 
-TEST(BufferedWriter, WhatIsWrittenInPiecesArrivesWhole) {
-  for (const uint64_t seed : {1, 2, 3}) {
-    RuntimeOptions options;
-    options.workers = 2;
-    const absl::Status status = evring::Run(ThroughASocket(seed), options);
-    EXPECT_TRUE(status.ok()) << status;
-  }
+class BufferedWriterSocketTest : public ::evring::testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, BufferedWriterSocketTest, ::evring::testing::MachinesWithoutErrors({2}),
+                         ::evring::testing::MachineName);
+
+TEST_P(BufferedWriterSocketTest, WhatIsWrittenInPiecesArrivesWhole) {
+  for (const uint64_t seed : {1, 2, 3}) RunOk(ThroughASocket(seed, machine().simulated() ? 60'000 : 3'000'000));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Tokens, sources, callbacks and WithCancellation.
+// Tokens, sources, callbacks and WithCancellation, on this machine's kernel and on simulated ones.
 
 #include "runtime/cancellation.h"
 
@@ -17,6 +17,7 @@
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/timeout.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -24,8 +25,12 @@ namespace {
 
 using namespace evring::testing;
 
-class CancellationTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, CancellationTest, WorkerCounts());
+class CancellationTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, CancellationTest, Machines(), MachineName);
+
+// With threads that are no workers.
+class CancellationFromOutsideTest : public EveryWorkerCount {};
+INSTANTIATE_TEST_SUITE_P(Workers, CancellationFromOutsideTest, WorkerCounts());
 
 // --- Tokens
 // ------------------------------------------------------------------------------------------------------------
@@ -39,8 +44,8 @@ Task<> TokensOfOneTask() {
   EXPECT_TRUE(co_await StopRequested());
 }
 
-TEST(CancelToken, TellsOfTheTaskThatAskedForIt) {
-  RunOk(TokensOfOneTask(), WithWorkers(1));
+TEST_P(CancellationTest, ATokenTellsOfTheTaskThatAskedForIt) {
+  RunOk(TokensOfOneTask());
   EXPECT_FALSE(CancelToken().stop_requested());
 }
 
@@ -56,9 +61,9 @@ Task<> InheritedTokens(std::vector<CancelToken>* tokens) {
   tokens->push_back(co_await std::move(late));
 }
 
-TEST(CancelToken, OutlivesTaskAndRuntime) {
+TEST_P(CancellationTest, ATokenOutlivesTaskAndRuntime) {
   std::vector<CancelToken> tokens;
-  RunOk(InheritedTokens(&tokens), WithWorkers(1));
+  RunOk(InheritedTokens(&tokens));
   ASSERT_EQ(tokens.size(), 3u);
   EXPECT_TRUE(tokens[0].stop_requested());
   EXPECT_FALSE(tokens[1].stop_requested());  // it had ended before
@@ -73,7 +78,7 @@ Task<> InnerScopes() {
   EXPECT_FALSE(co_await StopRequested());
 }
 
-TEST(CancelToken, AnInnerScopeHasItsOwn) { RunOk(InnerScopes(), WithWorkers(1)); }
+TEST_P(CancellationTest, AnInnerScopeHasItsOwnToken) { RunOk(InnerScopes()); }
 
 // --- Sources
 // -----------------------------------------------------------------------------------------------------------
@@ -84,7 +89,7 @@ Task<absl::Status> SleepUnder(CancelToken token) {
   co_return status;
 }
 
-TEST_P(CancellationTest, AForeignThreadFiresASource) {
+TEST_P(CancellationFromOutsideTest, AForeignThreadFiresASource) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   CancelSource source;
@@ -118,7 +123,7 @@ Task<> ResultsTravel() {
   EXPECT_EQ(co_await WithCancellation(source.token(), Seven()), 7);  // it never waited
 }
 
-TEST(WithCancellation, HandsOnResultsAndExceptions) { RunOk(ResultsTravel(), WithWorkers(1)); }
+TEST_P(CancellationTest, ResultsAndExceptionsAreHandedOn) { RunOk(ResultsTravel()); }
 
 Task<absl::Status> SleepWithout(CancelToken token) {
   co_return co_await WithCancellation(std::move(token), UntilStopped());
@@ -140,8 +145,8 @@ Task<> NestedScopes(bool fire_outer) {
 }
 
 TEST_P(CancellationTest, NestedScopesStopWithTheOuterAndTheInner) {
-  RunOk(NestedScopes(true), options());
-  RunOk(NestedScopes(false), options());
+  RunOk(NestedScopes(true));
+  RunOk(NestedScopes(false));
 }
 
 Task<> OuterIsStopped() {
@@ -153,10 +158,10 @@ Task<> OuterIsStopped() {
   EXPECT_FALSE(never.stop_requested());
 }
 
-TEST_P(CancellationTest, TheStopOfTheOuterTaskIsPassedOn) { RunOk(OuterIsStopped(), options()); }
+TEST_P(CancellationTest, TheStopOfTheOuterTaskIsPassedOn) { RunOk(OuterIsStopped()); }
 
 // The source fires while the tasks that are tied to it end by themselves.
-TEST_P(CancellationTest, FiringRacesWithTheEnd) {
+TEST_P(CancellationFromOutsideTest, FiringRacesWithTheEnd) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   for (int i = 0; i < Scaled(2000); ++i) {
@@ -169,6 +174,43 @@ TEST_P(CancellationTest, FiringRacesWithTheEnd) {
     opener.join();
   }
 }
+
+Task<absl::Status> SleepUnderFor(CancelToken token, absl::Duration d) {
+  co_return co_await WithCancellation(
+      std::move(token), [](absl::Duration time) -> Task<absl::Status> { co_return co_await Sleep(time); }(d));
+}
+Task<> Fire(CancelSource* source, int yields) {
+  for (int i = 0; i < yields; ++i) co_await Yield();
+  source->RequestStop();
+}
+Task<> Open(Gate* gate, int yields) {
+  for (int i = 0; i < yields; ++i) co_await Yield();
+  gate->Open();
+}
+
+// Several waits under one source, which end by themselves while a task fires it; and a late one.
+Task<> FireAmongTasks(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    CancelSource source;
+    Gate gate;
+    auto slept = co_await Spawn(SleepUnderFor(source.token(), absl::Microseconds(i % 50)));
+    auto passed = co_await Spawn(PassUnder(source.token(), &gate));
+    auto never = co_await Spawn(SleepUnder(source.token()));
+    auto opener = co_await Spawn(Open(&gate, i % 5));
+    auto firer = co_await Spawn(Fire(&source, i % 7));
+    co_await std::move(firer);
+    EXPECT_TRUE(source.stop_requested());
+    auto late = co_await Spawn(SleepUnder(source.token()));
+    EXPECT_TRUE(absl::IsCancelled(co_await std::move(never)));
+    EXPECT_TRUE(absl::IsCancelled(co_await std::move(late)));
+    const absl::Status status = co_await std::move(slept);
+    EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;
+    co_await std::move(passed);
+    co_await std::move(opener);
+  }
+}
+
+TEST_P(CancellationTest, ASourceFiresWhileWaitsEnd) { RunOk(FireAmongTasks(Rounds(2000))); }
 
 // --- Callbacks
 // ---------------------------------------------------------------------------------------------------------
@@ -283,7 +325,7 @@ Task<> OfATask(int* calls, Gate* gate) {
   co_await *gate;
 }
 
-TEST_P(CancellationTest, CallbacksOfATasksTokenRunWithItsStop) {
+TEST_P(CancellationFromOutsideTest, CallbacksOfATasksTokenRunWithItsStop) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   int calls = 0;
@@ -300,6 +342,23 @@ TEST_P(CancellationTest, CallbacksOfATasksTokenRunWithItsStop) {
   ended->Wait();
   EXPECT_EQ(calls, 1);
 }
+
+Task<> CallbacksWithTheStop() {
+  int calls = 0;
+  Gate never;
+  auto stopped = co_await Spawn(OfATask(&calls, &never));
+  for (int i = 0; i < 20; ++i) co_await Yield();
+  stopped.RequestStop();
+  co_await std::move(stopped);
+  EXPECT_EQ(calls, 1);
+  Gate open;
+  open.Open();
+  auto ended = co_await Spawn(OfATask(&calls, &open));
+  co_await std::move(ended);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(CancellationTest, CallbacksRunWithTheStopOfATaskByAnother) { RunOk(CallbacksWithTheStop()); }
 
 // A callback that stops something else: carried out after it, not inside.
 TEST(CancelCallback, MayFireAnotherSourceHoweverLongTheChain) {

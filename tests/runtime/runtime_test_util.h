@@ -31,20 +31,7 @@
 #include "runtime/sleep.h"
 #include "runtime/task.h"
 #include "runtime/worker.h"
-
-// ASSERT_* hide a return and do not compile in a coroutine that is a Task<>.
-#define CO_ASSERT_TRUE(condition)               \
-  if (!(condition)) {                           \
-    ADD_FAILURE() << #condition " is not true"; \
-    co_return;                                  \
-  }                                             \
-  static_assert(true)
-#define CO_ASSERT_OK(expression)                                                    \
-  if (const absl::Status co_assert_status = (expression); !co_assert_status.ok()) { \
-    ADD_FAILURE() << #expression " is " << co_assert_status.ToString();             \
-    co_return;                                                                      \
-  }                                                                                 \
-  static_assert(true)
+#include "sim/co_assert.h"
 
 namespace evring::testing {
 
@@ -117,12 +104,15 @@ template <class Condition>
   return true;
 }
 
+// The clock of timers, which a simulated kernel has its own of. In a task.
+inline absl::Time TimerNow() { return absl::FromUnixNanos(Worker::Current()->NowNs()); }
+
 // The same in a task, which gives way meanwhile.
 template <class Condition>
 Task<bool> EventuallyInTask(Condition condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  const absl::Time end = TimerNow() + absl::Seconds(30);
   while (!condition()) {
-    if (std::chrono::steady_clock::now() > end) co_return false;
+    if (TimerNow() > end) co_return false;
     co_await Yield();
   }
   co_return true;

@@ -1,9 +1,10 @@
-// Sleep, SleepUntil and Yield. Real time passes: that nothing comes early is checked, not how late it comes.
+// Sleep, SleepUntil and Yield, on this machine's kernel and on simulated ones: that nothing comes early is checked, not
+// how late it comes.
 
 #include "runtime/sleep.h"
 
+#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "runtime/runtime.h"
 #include "runtime/spawn.h"
 #include "runtime/transfer.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -21,17 +23,24 @@ namespace {
 
 using namespace evring::testing;
 
-class SleepTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, SleepTest, WorkerCounts());
+class SleepTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SleepTest, Machines(), MachineName);
+
+class SleepOrderTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SleepOrderTest, MachinesOfOneWorker(), MachineName);
+
+// With a thread that is no worker.
+class SleepFromOutsideTest : public EveryWorkerCount {};
+INSTANTIATE_TEST_SUITE_P(Workers, SleepFromOutsideTest, WorkerCounts());
 
 // --- Time
 // --------------------------------------------------------------------------------------------------------------
 
 Task<> NeverEarly() {
   for (const absl::Duration d : {absl::Nanoseconds(1), absl::Microseconds(50), absl::Milliseconds(2)}) {
-    const auto start = std::chrono::steady_clock::now();
+    const absl::Time start = TimerNow();
     CO_ASSERT_OK(co_await Sleep(d));
-    EXPECT_GE(absl::FromChrono(std::chrono::steady_clock::now() - start), d);
+    EXPECT_GE(TimerNow() - start, d);
   }
   const absl::Time until = absl::Now() + absl::Milliseconds(2);
   CO_ASSERT_OK(co_await SleepUntil(until));
@@ -41,7 +50,7 @@ Task<> NeverEarly() {
   CO_ASSERT_OK(co_await SleepUntil(absl::InfinitePast()));
 }
 
-TEST_P(SleepTest, NeverEndsEarlyAndAtOnceIfTheTimeHasPassed) { RunOk(NeverEarly(), options()); }
+TEST_P(SleepTest, NeverEndsEarlyAndAtOnceIfTheTimeHasPassed) { RunOk(NeverEarly()); }
 
 Task<> Append(int value, absl::Duration d, std::vector<int>* order) {
   CO_ASSERT_OK(co_await Sleep(d));
@@ -58,9 +67,9 @@ Task<> Ordered(std::vector<int>* order) {
   for (auto& handle : handles) co_await std::move(handle);
 }
 
-TEST(Sleep, EndsInTheOrderOfTheDeadlines) {
+TEST_P(SleepOrderTest, EndsInTheOrderOfTheDeadlines) {
   std::vector<int> order;
-  RunOk(Ordered(&order), WithWorkers(1));
+  RunOk(Ordered(&order));
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
 
@@ -75,7 +84,7 @@ Task<> ShorterAndShorter() {
   }
 }
 
-TEST_P(SleepTest, AnInfiniteSleepHidesNoOther) { RunOk(ShorterAndShorter(), options()); }
+TEST_P(SleepTest, AnInfiniteSleepHidesNoOther) { RunOk(ShorterAndShorter()); }
 
 // --- Many
 // --------------------------------------------------------------------------------------------------------------
@@ -108,7 +117,7 @@ Task<> Many(int n) {
   EXPECT_EQ(cancelled, n - n / 3);
 }
 
-TEST_P(SleepTest, AHundredThousandSleepersEndOrAreCancelled) { RunOk(Many(Scaled(100'000)), options()); }
+TEST_P(SleepTest, AHundredThousandSleepersEndOrAreCancelled) { RunOk(Many(Rounds(100'000))); }
 
 // --- Cancellation
 // ------------------------------------------------------------------------------------------------------
@@ -123,10 +132,10 @@ Task<> CancelAtOnce() {
   co_await Yield();  // no point of cancellation
 }
 
-TEST_P(SleepTest, AfterAStopEverySleepEndsAtOnce) { RunOk(CancelAtOnce(), options()); }
+TEST_P(SleepTest, AfterAStopEverySleepEndsAtOnce) { RunOk(CancelAtOnce()); }
 
 // Stops from another thread, at any point between the arming and the end.
-TEST_P(SleepTest, AStopRacesWithTheDeadline) {
+TEST_P(SleepFromOutsideTest, AStopRacesWithTheDeadline) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   int ended = 0;
@@ -140,6 +149,21 @@ TEST_P(SleepTest, AStopRacesWithTheDeadline) {
   }
   EXPECT_LE(ended, rounds);
 }
+
+// The same among tasks.
+Task<> StopNearTheDeadline(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    std::atomic<int> asleep{0};
+    auto sleeper = co_await Spawn(SleepFor(absl::Microseconds(i % 100), &asleep));
+    for (int k = 0; k < i % 40; ++k) co_await Yield();
+    if (i % 3 == 0) CO_ASSERT_OK(co_await Sleep(absl::Microseconds(i % 100)));
+    sleeper.RequestStop();
+    const absl::Status status = co_await std::move(sleeper);
+    EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;
+  }
+}
+
+TEST_P(SleepTest, AStopOfATaskRacesWithTheDeadline) { RunOk(StopNearTheDeadline(Rounds(3000))); }
 
 // --- Yield
 // -------------------------------------------------------------------------------------------------------------
@@ -160,9 +184,9 @@ Task<> TakeTurns(int* lead_max) {
   co_await std::move(second);
 }
 
-TEST(Yield, TasksOfOneWorkerTakeTurns) {
+TEST_P(SleepOrderTest, TasksOfOneWorkerTakeTurns) {
   int lead_max = 0;
-  RunOk(TakeTurns(&lead_max), WithWorkers(1));
+  RunOk(TakeTurns(&lead_max));
   EXPECT_LE(lead_max, 3);
 }
 
@@ -171,7 +195,7 @@ Task<> YieldUntil(const std::atomic<bool>* done) {
 }
 
 // A task that is always ready holds up neither timers nor tasks from outside.
-TEST_P(SleepTest, YieldingTasksLetTimersAndOthersIn) {
+TEST_P(SleepFromOutsideTest, YieldingTasksLetTimersAndOthersIn) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   std::atomic<bool> done{false};
@@ -182,6 +206,17 @@ TEST_P(SleepTest, YieldingTasksLetTimersAndOthersIn) {
   done = true;
   for (auto& task : busy) task.Wait();
 }
+
+Task<> SleepAmongTheBusy(int n) {
+  std::atomic<bool> done{false};
+  std::vector<JoinHandle<>> busy;
+  for (int i = 0; i < n; ++i) busy.push_back(co_await Spawn(YieldUntil(&done)));
+  CO_ASSERT_OK(co_await Sleep(absl::Milliseconds(1)));
+  done = true;
+  for (auto& task : busy) co_await std::move(task);
+}
+
+TEST_P(SleepTest, YieldingTasksLetTimersIn) { RunOk(SleepAmongTheBusy(2 * workers())); }
 
 // --- Misuse
 // ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-// Spawn, JoinHandle, SpawnDetached, and spawning from other threads; also when there is no memory for it: this
-// program's operator new fails where a test asks it to. (ThreadSanitizer's cannot be replaced: there those cases are
-// skipped.)
+// Spawn, JoinHandle and SpawnDetached, on this machine's kernel and on simulated ones; spawning from other threads;
+// also when there is no memory for it: this program's operator new fails where a test asks it to. (ThreadSanitizer's
+// cannot be replaced: there those cases are skipped.)
 
 #include "runtime/spawn.h"
 
@@ -25,6 +25,7 @@
 #include "runtime/frame_pool.h"
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -59,8 +60,12 @@ namespace {
 
 using namespace evring::testing;
 
-class SpawnTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, SpawnTest, WorkerCounts());
+class SpawnTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SpawnTest, Machines(), MachineName);
+
+// With threads that are no workers, a second runtime, or a look at the runtime when its tasks have ended.
+class SpawnFromOutsideTest : public EveryWorkerCount {};
+INSTANTIATE_TEST_SUITE_P(Workers, SpawnFromOutsideTest, WorkerCounts());
 
 Task<int> Value(int value) { co_return value; }
 Task<int> ValueLater(int value) {
@@ -88,7 +93,7 @@ Task<> JoinMany(int n) {
   EXPECT_EQ(sum, int64_t{n} * (n - 1) / 2);
 }
 
-TEST_P(SpawnTest, EveryChildRunsOnceAndGivesItsResult) { RunOk(JoinMany(Scaled(20'000)), options()); }
+TEST_P(SpawnTest, EveryChildRunsOnceAndGivesItsResult) { RunOk(JoinMany(Rounds(20'000))); }
 
 Task<> JoinKinds() {
   auto text = co_await Spawn(Text());
@@ -109,7 +114,7 @@ Task<> JoinKinds() {
   EXPECT_EQ(co_await std::move(ended), 3);
 }
 
-TEST_P(SpawnTest, ResultsExceptionsAndFinishedChildren) { RunOk(JoinKinds(), options()); }
+TEST_P(SpawnTest, ResultsExceptionsAndFinishedChildren) { RunOk(JoinKinds()); }
 
 Task<int> IgnoreStops(Gate* started, std::atomic<bool>* ended) {
   started->Open();
@@ -133,7 +138,7 @@ Task<> JoinAfterStop(std::atomic<bool>* ended) {
 
 TEST_P(SpawnTest, AJoinWaitsForTheEndAfterAStopToo) {
   std::atomic<bool> ended{false};
-  RunOk(JoinAfterStop(&ended), options());
+  RunOk(JoinAfterStop(&ended));
 }
 
 // A handle that is awaited by another task than the parent: that one's stop is passed on.
@@ -155,8 +160,8 @@ Task<> JoinElsewhereStoppedBefore() {
 }
 
 TEST_P(SpawnTest, TheStopOfWhoeverJoinsIsPassedOn) {
-  RunOk(JoinElsewhere(), options());
-  RunOk(JoinElsewhereStoppedBefore(), options());
+  RunOk(JoinElsewhere());
+  RunOk(JoinElsewhereStoppedBefore());
 }
 
 // --- Letting go
@@ -189,7 +194,7 @@ Task<> DropHandles(std::atomic<int>* started, std::atomic<int>* stopped) {
 
 TEST_P(SpawnTest, AHandleThatIsDroppedStopsItsChild) {
   std::atomic<int> started{0}, stopped{0};
-  RunOk(DropHandles(&started, &stopped), options());
+  RunOk(DropHandles(&started, &stopped));
 }
 
 Task<> SetFlag(std::atomic<int>* count) {
@@ -202,7 +207,7 @@ Task<> Detach(int n, std::atomic<int>* count) {
   co_return;
 }
 
-TEST_P(SpawnTest, DetachedTasksOutliveTheirMaker) {
+TEST_P(SpawnFromOutsideTest, DetachedTasksOutliveTheirMaker) {
   std::atomic<int> count{0};
   {
     auto runtime = Runtime::Create(options());
@@ -215,7 +220,7 @@ TEST_P(SpawnTest, DetachedTasksOutliveTheirMaker) {
 // --- Other threads
 // -----------------------------------------------------------------------------------------------------
 
-TEST_P(SpawnTest, ForeignThreadsSpawnAndWait) {
+TEST_P(SpawnFromOutsideTest, ForeignThreadsSpawnAndWait) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   std::vector<std::thread> threads;
@@ -233,7 +238,7 @@ TEST_P(SpawnTest, ForeignThreadsSpawnAndWait) {
   EXPECT_EQ(sum, 6 * Scaled(2000));
 }
 
-TEST_P(SpawnTest, WaitRethrowsAndFindsFinishedTasks) {
+TEST_P(SpawnFromOutsideTest, WaitRethrowsAndFindsFinishedTasks) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   auto failing = (*runtime)->Spawn(Throw());
@@ -251,7 +256,7 @@ Task<Large> MakeLarge(Counted counted) {
 }
 
 // The shutdown waits for those who are in the middle of a spawn: one that has failed is not.
-TEST_P(SpawnTest, ASpawnWithoutMemoryThrowsAndTheRuntimeGoesOnAndEnds) {
+TEST_P(SpawnFromOutsideTest, ASpawnWithoutMemoryThrowsAndTheRuntimeGoesOnAndEnds) {
   if (!kNewCanFail) GTEST_SKIP() << "ThreadSanitizer's operator new cannot be made to fail";
   std::atomic<int> alive{0};
   auto runtime = Runtime::Create(options());
@@ -291,7 +296,7 @@ Task<> SpawnWithoutMemory(std::atomic<int>* alive) {
 TEST_P(SpawnTest, AChildWithoutMemoryIsAnExceptionOfItsParent) {
   if (!kNewCanFail) GTEST_SKIP() << "ThreadSanitizer's operator new cannot be made to fail";
   std::atomic<int> alive{0};
-  RunOk(SpawnWithoutMemory(&alive), options());
+  RunOk(SpawnWithoutMemory(&alive));
   EXPECT_EQ(alive, 0);
 }
 
@@ -302,7 +307,7 @@ Task<int> OnOther(Runtime* other) {
   co_return co_await *std::move(handle);
 }
 
-TEST_P(SpawnTest, OneRuntimeAwaitsATaskOfAnother) {
+TEST_P(SpawnFromOutsideTest, OneRuntimeAwaitsATaskOfAnother) {
   auto other = Runtime::Create(options());
   ASSERT_TRUE(other.ok()) << other.status();
   EXPECT_EQ(RunValue(OnOther(other->get()), options()), 11);

@@ -1,4 +1,5 @@
-// TaskGroup: joining, errors, stops, and memory that does not grow with the children that have ended.
+// TaskGroup, on this machine's kernel and on simulated ones: joining, errors, stops, and memory that does not grow with
+// the children that have ended.
 
 #include "runtime/task_group.h"
 
@@ -16,6 +17,7 @@
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/timeout.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -23,8 +25,12 @@ namespace {
 
 using namespace evring::testing;
 
-class TaskGroupTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, TaskGroupTest, WorkerCounts());
+class TaskGroupTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, TaskGroupTest, Machines(), MachineName);
+
+// With a thread that is no worker.
+class TaskGroupFromOutsideTest : public EveryWorkerCount {};
+INSTANTIATE_TEST_SUITE_P(Workers, TaskGroupFromOutsideTest, WorkerCounts());
 
 Task<> Count(std::atomic<int>* count) {
   ++*count;
@@ -71,7 +77,7 @@ Task<> JoinAll(int n) {
   }
 }
 
-TEST_P(TaskGroupTest, JoinWaitsForAllAndTheGroupCanBeUsedAgain) { RunOk(JoinAll(Scaled(5000)), options()); }
+TEST_P(TaskGroupTest, JoinWaitsForAllAndTheGroupCanBeUsedAgain) { RunOk(JoinAll(Rounds(5000))); }
 
 // Children that end while the join begins.
 Task<> JoinRaces(int rounds) {
@@ -85,7 +91,7 @@ Task<> JoinRaces(int rounds) {
   }
 }
 
-TEST_P(TaskGroupTest, TheEndOfTheLastChildRacesWithTheJoin) { RunOk(JoinRaces(Scaled(20'000)), options()); }
+TEST_P(TaskGroupTest, TheEndOfTheLastChildRacesWithTheJoin) { RunOk(JoinRaces(Rounds(20'000))); }
 
 Task<> SpawnSiblings(TaskGroup* group, int depth, std::atomic<int>* count) {
   ++*count;
@@ -102,7 +108,7 @@ Task<> Siblings() {
   EXPECT_EQ(count, (1 << 11) - 1);
 }
 
-TEST_P(TaskGroupTest, ChildrenMaySpawnSiblingsWhileTheOwnerJoins) { RunOk(Siblings(), options()); }
+TEST_P(TaskGroupTest, ChildrenMaySpawnSiblingsWhileTheOwnerJoins) { RunOk(Siblings()); }
 
 // --- Memory
 // ------------------------------------------------------------------------------------------------------------
@@ -124,7 +130,7 @@ Task<> ReleaseAtOnce(int n, std::atomic<int>* alive) {
 
 TEST_P(TaskGroupTest, AChildThatHasEndedIsReleasedAtOnce) {
   std::atomic<int> alive{0};
-  RunOk(ReleaseAtOnce(Scaled(50'000), &alive), options());
+  RunOk(ReleaseAtOnce(Rounds(50'000), &alive));
 }
 
 // --- Errors
@@ -147,7 +153,7 @@ Task<> FirstErrorStopsOthers() {
   EXPECT_EQ(count, 1);
 }
 
-TEST_P(TaskGroupTest, TheFirstErrorStopsTheOthersAndIsTheAnswer) { RunOk(FirstErrorStopsOthers(), options()); }
+TEST_P(TaskGroupTest, TheFirstErrorStopsTheOthersAndIsTheAnswer) { RunOk(FirstErrorStopsOthers()); }
 
 Task<> LateChildrenAreStopped() {
   std::atomic<int> stopped{0};
@@ -159,7 +165,7 @@ Task<> LateChildrenAreStopped() {
   EXPECT_EQ(stopped, 1);
 }
 
-TEST_P(TaskGroupTest, AChildThatIsSpawnedAfterTheErrorStartsStopped) { RunOk(LateChildrenAreStopped(), options()); }
+TEST_P(TaskGroupTest, AChildThatIsSpawnedAfterTheErrorStartsStopped) { RunOk(LateChildrenAreStopped()); }
 
 Task<> ErrorsLetOthersBe() {
   std::atomic<int> count{0};
@@ -172,7 +178,7 @@ Task<> ErrorsLetOthersBe() {
   EXPECT_EQ(count, 100);
 }
 
-TEST_P(TaskGroupTest, WithGoOnTheOthersAreLetBe) { RunOk(ErrorsLetOthersBe(), options()); }
+TEST_P(TaskGroupTest, WithGoOnTheOthersAreLetBe) { RunOk(ErrorsLetOthersBe()); }
 
 Task<> ExceptionStopsOthers() {
   std::atomic<int> stopped{0};
@@ -190,7 +196,7 @@ Task<> ExceptionStopsOthers() {
   CO_ASSERT_OK(co_await group.Join());
 }
 
-TEST_P(TaskGroupTest, TheFirstExceptionIsRethrownAfterAllHaveEnded) { RunOk(ExceptionStopsOthers(), options()); }
+TEST_P(TaskGroupTest, TheFirstExceptionIsRethrownAfterAllHaveEnded) { RunOk(ExceptionStopsOthers()); }
 
 Task<> ManyFail(int n) {
   TaskGroup group;
@@ -207,7 +213,7 @@ Task<> ManyFail(int n) {
   EXPECT_TRUE(failed);
 }
 
-TEST_P(TaskGroupTest, OfManyErrorsAtOnceOneIsKept) { RunOk(ManyFail(Scaled(500)), options()); }
+TEST_P(TaskGroupTest, OfManyErrorsAtOnceOneIsKept) { RunOk(ManyFail(Rounds(500))); }
 
 // --- Stops
 // -------------------------------------------------------------------------------------------------------------
@@ -219,7 +225,7 @@ Task<absl::Status> Owner(std::atomic<int>* started, std::atomic<int>* stopped, i
   co_return co_await group.Join();
 }
 
-TEST_P(TaskGroupTest, AStopOfTheOwnerReachesTheChildrenAndTheJoinWaits) {
+TEST_P(TaskGroupFromOutsideTest, AStopOfTheOwnerReachesTheChildrenAndTheJoinWaits) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   for (int i = 0; i < Scaled(200); ++i) {
@@ -233,6 +239,20 @@ TEST_P(TaskGroupTest, AStopOfTheOwnerReachesTheChildrenAndTheJoinWaits) {
     EXPECT_EQ(stopped, 20);
   }
 }
+
+// The same among tasks, while the owner still spawns or already joins.
+Task<> StopOwners(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    std::atomic<int> started{0}, stopped{0};
+    auto owner = co_await Spawn(Owner(&started, &stopped, 20));
+    for (int k = 0; k < i % 10; ++k) co_await Yield();
+    owner.RequestStop();
+    EXPECT_TRUE(absl::IsCancelled(co_await std::move(owner)));
+    EXPECT_EQ(stopped, 20);
+  }
+}
+
+TEST_P(TaskGroupTest, AStopOfTheOwnerByATaskReachesTheChildren) { RunOk(StopOwners(Rounds(500))); }
 
 Task<> StopGroup() {
   std::atomic<int> stopped{0};
@@ -249,7 +269,7 @@ Task<> StopGroup() {
   EXPECT_FALSE(co_await StopRequested());
 }
 
-TEST_P(TaskGroupTest, AStopOfTheGroupReachesItsChildrenOnly) { RunOk(StopGroup(), options()); }
+TEST_P(TaskGroupTest, AStopOfTheGroupReachesItsChildrenOnly) { RunOk(StopGroup()); }
 
 Task<absl::Status> GroupInside(std::atomic<int>* stopped) {
   TaskGroup group;
@@ -263,7 +283,7 @@ Task<> TimeoutOfGroup() {
   EXPECT_EQ(stopped, 1);
 }
 
-TEST_P(TaskGroupTest, ATimeoutStopsAGroup) { RunOk(TimeoutOfGroup(), options()); }
+TEST_P(TaskGroupTest, ATimeoutStopsAGroup) { RunOk(TimeoutOfGroup()); }
 
 // A child that lets a task of its own go: the group ends without it, and it is stopped with the group's scope.
 Task<> LeaveBehind(std::atomic<int>* stopped, JoinHandle<absl::Status>* left) {
@@ -283,7 +303,7 @@ Task<> GrandchildOutlivesGroup() {
   EXPECT_TRUE(absl::IsCancelled(co_await std::move(left)));
 }
 
-TEST_P(TaskGroupTest, TheStopOfTheOwnerGoesThroughAGroupThatIsGone) { RunOk(GrandchildOutlivesGroup(), options()); }
+TEST_P(TaskGroupTest, TheStopOfTheOwnerGoesThroughAGroupThatIsGone) { RunOk(GrandchildOutlivesGroup()); }
 
 // --- Misuse
 // ------------------------------------------------------------------------------------------------------------

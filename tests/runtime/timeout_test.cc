@@ -1,4 +1,5 @@
-// WithTimeout, WithDeadline and Deadline. Real time passes: nothing is said of how late something comes.
+// WithTimeout, WithDeadline and Deadline, on this machine's kernel and on simulated ones. Nothing is said of how late
+// something comes.
 
 #include "runtime/timeout.h"
 
@@ -16,6 +17,7 @@
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -23,8 +25,8 @@ namespace {
 
 using namespace evring::testing;
 
-class TimeoutTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, TimeoutTest, WorkerCounts());
+class TimeoutTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, TimeoutTest, Machines(), MachineName);
 
 Task<int> Value(int value) { co_return value; }
 Task<> Nothing() { co_return; }
@@ -74,7 +76,7 @@ Task<> InTime() {
   EXPECT_TRUE(caught);
 }
 
-TEST_P(TimeoutTest, BeforeTheDeadlineTheResultComesOut) { RunOk(InTime(), options()); }
+TEST_P(TimeoutTest, BeforeTheDeadlineTheResultComesOut) { RunOk(InTime()); }
 
 // An infinite timeout arms nothing, and so has nothing to give back at the end.
 Task<> Infinite(std::atomic<int>* alive) {
@@ -88,7 +90,7 @@ Task<> Infinite(std::atomic<int>* alive) {
 
 TEST_P(TimeoutTest, AnInfiniteOneIsNone) {
   std::atomic<int> alive{0};
-  RunOk(Infinite(&alive), options());
+  RunOk(Infinite(&alive));
   EXPECT_EQ(alive, 0);
 }
 
@@ -109,11 +111,11 @@ Task<> TooLate() {
   EXPECT_FALSE((co_await internal::CurrentContextAwaiter())->stop_requested());  // the outer one goes on as it was
 }
 
-TEST_P(TimeoutTest, AfterTheDeadlineTheTaskIsStopped) { RunOk(TooLate(), options()); }
+TEST_P(TimeoutTest, AfterTheDeadlineTheTaskIsStopped) { RunOk(TooLate()); }
 
 Task<> LateSuccess() { CO_ASSERT_OK(co_await WithTimeout(absl::Milliseconds(2), SucceedAfterStop())); }
 
-TEST_P(TimeoutTest, ALateSuccessIsASuccess) { RunOk(LateSuccess(), options()); }
+TEST_P(TimeoutTest, ALateSuccessIsASuccess) { RunOk(LateSuccess()); }
 
 Task<> LateException() {
   bool caught = false;
@@ -125,18 +127,18 @@ Task<> LateException() {
   EXPECT_TRUE(caught);
 }
 
-TEST_P(TimeoutTest, ALateExceptionTravels) { RunOk(LateException(), options()); }
+TEST_P(TimeoutTest, ALateExceptionTravels) { RunOk(LateException()); }
 
 Task<> NeverEarly() {
   for (int us : {1, 100, 3000}) {
     const absl::Duration d = absl::Microseconds(us);
-    const auto start = std::chrono::steady_clock::now();
+    const absl::Time start = TimerNow();
     EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithTimeout(d, UntilStopped())));
-    EXPECT_GE(absl::FromChrono(std::chrono::steady_clock::now() - start), d);
+    EXPECT_GE(TimerNow() - start, d);
   }
 }
 
-TEST_P(TimeoutTest, NeverFiresEarly) { RunOk(NeverEarly(), options()); }
+TEST_P(TimeoutTest, NeverFiresEarly) { RunOk(NeverEarly()); }
 
 // --- Together with other stops
 // -----------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ Task<> StopOuter() {
   co_await std::move(task);
 }
 
-TEST_P(TimeoutTest, TheStopOfTheOuterTaskIsPassedOn) { RunOk(StopOuter(), options()); }
+TEST_P(TimeoutTest, TheStopOfTheOuterTaskIsPassedOn) { RunOk(StopOuter()); }
 
 Task<absl::Status> NestedTimeouts(absl::Duration outer, absl::Duration inner) {
   co_return co_await WithTimeout(outer, [](absl::Duration d) -> Task<absl::Status> {
@@ -172,7 +174,7 @@ Task<> Nested() {
   EXPECT_TRUE(absl::IsDeadlineExceeded(co_await NestedTimeouts(absl::Milliseconds(1), absl::Hours(1))));
 }
 
-TEST_P(TimeoutTest, NestedOnesFireByThemselves) { RunOk(Nested(), options()); }
+TEST_P(TimeoutTest, NestedOnesFireByThemselves) { RunOk(Nested()); }
 
 // The deadline comes while the task ends: whoever is first, the timer and the task are gone afterwards.
 Task<> RaceWithTheEnd(int rounds, int* in_time) {
@@ -184,7 +186,7 @@ Task<> RaceWithTheEnd(int rounds, int* in_time) {
 
 TEST_P(TimeoutTest, TheDeadlineRacesWithTheEnd) {
   int in_time = 0;
-  RunOk(RaceWithTheEnd(Scaled(5000), &in_time), options());
+  RunOk(RaceWithTheEnd(Rounds(5000), &in_time));
 }
 
 // --- Movable deadlines
@@ -212,7 +214,7 @@ Task<> Movable() {
   EXPECT_FALSE(deadline.expired());
 }
 
-TEST(Deadline, IsMovedAwayAndNearer) { RunOk(Movable(), WithWorkers(2)); }
+TEST_P(TimeoutTest, ADeadlineIsMovedAwayAndNearer) { RunOk(Movable()); }
 
 Task<absl::Status> MoveToNever(Deadline* deadline) {
   deadline->MoveTo(absl::InfiniteDuration());
@@ -228,7 +230,7 @@ Task<> NeverAndBack() {
   EXPECT_TRUE(deadline.expired());
 }
 
-TEST(Deadline, IsMovedToNeverAndBack) { RunOk(NeverAndBack(), WithWorkers(1)); }
+TEST_P(TimeoutTest, ADeadlineIsMovedToNeverAndBack) { RunOk(NeverAndBack()); }
 
 // A look every millisecond that arms the timer again, against the end of the task on another worker.
 Task<absl::Status> EndSoon(Deadline* deadline, int us) {
@@ -251,7 +253,7 @@ Task<> ManyLooks(int tasks, int rounds) {
   for (auto& handle : handles) co_await std::move(handle);
 }
 
-TEST_P(TimeoutTest, LooksOfAMovableDeadlineRaceWithTheEnd) { RunOk(ManyLooks(20, Scaled(200)), options()); }
+TEST_P(TimeoutTest, LooksOfAMovableDeadlineRaceWithTheEnd) { RunOk(ManyLooks(20, Rounds(200))); }
 
 // --- A timeout wakes a task that waits for something that is no timer
 // --------------------------------------------------
@@ -274,7 +276,7 @@ Task<> ManyGates(int tasks, int rounds) {
   for (auto& handle : handles) co_await std::move(handle);
 }
 
-TEST_P(TimeoutTest, TimeoutsOfWaitsThatAreNoTimers) { RunOk(ManyGates(20, Scaled(500)), options()); }
+TEST_P(TimeoutTest, TimeoutsOfWaitsThatAreNoTimers) { RunOk(ManyGates(20, Rounds(500))); }
 
 }  // namespace
 }  // namespace evring

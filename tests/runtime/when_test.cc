@@ -1,4 +1,5 @@
-// WhenAll and WhenAny: results, failures, stops, and what becomes of losers.
+// WhenAll and WhenAny, on this machine's kernel and on simulated ones: results, failures, stops, and what becomes of
+// losers.
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 #include "runtime/timeout.h"
 #include "runtime/when_all.h"
 #include "runtime/when_any.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -30,8 +32,8 @@ namespace {
 
 using namespace evring::testing;
 
-class WhenTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, WhenTest, WorkerCounts());
+class WhenTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, WhenTest, Machines(), MachineName);
 
 Task<int> Value(int value) { co_return value; }
 Task<int> ValueLater(int value) {
@@ -69,7 +71,7 @@ Task<> AllOfATuple() {
   EXPECT_EQ(std::get<0>(co_await WhenAll(Value(3))), 3);
 }
 
-TEST_P(WhenTest, AllGivesTheResultsInOrder) { RunOk(AllOfATuple(), options()); }
+TEST_P(WhenTest, AllGivesTheResultsInOrder) { RunOk(AllOfATuple()); }
 
 Task<> AllOfAVector(int n) {
   std::vector<Task<int>> none;
@@ -86,7 +88,7 @@ Task<> AllOfAVector(int n) {
   EXPECT_EQ((co_await WhenAll(std::move(nothings))).size(), 3u);
 }
 
-TEST_P(WhenTest, AllOfAVectorGivesAVector) { RunOk(AllOfAVector(Scaled(10'000)), options()); }
+TEST_P(WhenTest, AllOfAVectorGivesAVector) { RunOk(AllOfAVector(Rounds(10'000))); }
 
 Task<> AllStatusFails() {
   std::atomic<int> stopped{0};
@@ -100,7 +102,7 @@ Task<> AllStatusFails() {
   EXPECT_FALSE(co_await StopRequested());
 }
 
-TEST_P(WhenTest, AllStopsTheOthersAfterAnError) { RunOk(AllStatusFails(), options()); }
+TEST_P(WhenTest, AllStopsTheOthersAfterAnError) { RunOk(AllStatusFails()); }
 
 Task<absl::StatusOr<int>> FailOr() {
   co_await Yield();
@@ -114,7 +116,7 @@ Task<> AllStatusOrFails() {
   EXPECT_TRUE(absl::IsCancelled(status));
 }
 
-TEST_P(WhenTest, AllTakesAStatusOrForAFailureToo) { RunOk(AllStatusOrFails(), options()); }
+TEST_P(WhenTest, AllTakesAStatusOrForAFailureToo) { RunOk(AllStatusOrFails()); }
 
 Task<> AllThrows() {
   std::atomic<int> stopped{0};
@@ -128,7 +130,7 @@ Task<> AllThrows() {
   EXPECT_EQ(stopped, 2);
 }
 
-TEST_P(WhenTest, AllRethrowsAfterAllHaveEnded) { RunOk(AllThrows(), options()); }
+TEST_P(WhenTest, AllRethrowsAfterAllHaveEnded) { RunOk(AllThrows()); }
 
 Task<int> ThrowAfterStop(int code) {
   static_cast<void>(co_await UntilStopped());
@@ -152,7 +154,7 @@ Task<> AllThrowTwice() {
   EXPECT_EQ(what, "3");
 }
 
-TEST_P(WhenTest, TheExceptionOfTheFirstToFailIsRethrown) { RunOk(AllThrowTwice(), options()); }
+TEST_P(WhenTest, TheExceptionOfTheFirstToFailIsRethrown) { RunOk(AllThrowTwice()); }
 
 Task<> AllOfStopped(std::atomic<int>* stopped, Gate* started) {
   started->Open();
@@ -175,7 +177,7 @@ Task<> StopAll() {
   EXPECT_EQ(stopped, 3);
 }
 
-TEST_P(WhenTest, AStopReachesAll) { RunOk(StopAll(), options()); }
+TEST_P(WhenTest, AStopReachesAll) { RunOk(StopAll()); }
 
 Task<int> Sum(int depth) {
   if (depth == 0) co_return 1;
@@ -184,8 +186,8 @@ Task<int> Sum(int depth) {
 }
 
 TEST_P(WhenTest, AllForksAndJoins) {
-  const int depth = kSanitized ? 10 : 14;
-  EXPECT_EQ(RunValue(Sum(depth), options()), 1 << depth);
+  const int depth = machine().simulated() ? 8 : kSanitized ? 10 : 14;
+  EXPECT_EQ(RunValue(Sum(depth)), 1 << depth);
 }
 
 // --- WhenAny
@@ -208,7 +210,7 @@ Task<> AnyOfATuple() {
   EXPECT_EQ(stopped, 5);
 }
 
-TEST_P(WhenTest, AnyGivesTheFirstAndEndsTheOthers) { RunOk(AnyOfATuple(), options()); }
+TEST_P(WhenTest, AnyGivesTheFirstAndEndsTheOthers) { RunOk(AnyOfATuple()); }
 
 Task<> AnyOfAVector() {
   std::atomic<int> stopped{0};
@@ -225,7 +227,7 @@ Task<> AnyOfAVector() {
   EXPECT_EQ((co_await WhenAny(std::move(nothings))).index, 0u);
 }
 
-TEST_P(WhenTest, AnyOfAVectorSaysWhich) { RunOk(AnyOfAVector(), options()); }
+TEST_P(WhenTest, AnyOfAVectorSaysWhich) { RunOk(AnyOfAVector()); }
 
 Task<> AnyThrows() {
   std::atomic<int> stopped{0};
@@ -241,7 +243,7 @@ Task<> AnyThrows() {
   EXPECT_EQ(std::get<0>(value), 1);
 }
 
-TEST_P(WhenTest, AnyRethrowsTheExceptionOfTheFirstOnly) { RunOk(AnyThrows(), options()); }
+TEST_P(WhenTest, AnyRethrowsTheExceptionOfTheFirstOnly) { RunOk(AnyThrows()); }
 
 // Owns a descriptor, as an accepted connection does.
 class OwnedFd {
@@ -272,7 +274,7 @@ Task<> LoserSucceeds() {
   EXPECT_EQ(fcntl(fd, F_GETFD), -1);  // closed by the time that WhenAny answers
 }
 
-TEST_P(WhenTest, WhatALoserStillBringsIsGivenBack) { RunOk(LoserSucceeds(), options()); }
+TEST_P(WhenTest, WhatALoserStillBringsIsGivenBack) { RunOk(LoserSucceeds()); }
 
 Task<> Photofinish(int rounds) {
   for (int i = 0; i < rounds; ++i) {
@@ -282,7 +284,7 @@ Task<> Photofinish(int rounds) {
   }
 }
 
-TEST_P(WhenTest, OneWinsWhenManyEndAtOnce) { RunOk(Photofinish(Scaled(5000)), options()); }
+TEST_P(WhenTest, OneWinsWhenManyEndAtOnce) { RunOk(Photofinish(Rounds(5000))); }
 
 Task<> AnyOfStopped(Gate* started, std::atomic<int>* stopped) {
   started->Open();
@@ -301,7 +303,7 @@ Task<> StopAny() {
   EXPECT_EQ(stopped, 2);
 }
 
-TEST_P(WhenTest, AStopReachesAllOfAny) { RunOk(StopAny(), options()); }
+TEST_P(WhenTest, AStopReachesAllOfAny) { RunOk(StopAny()); }
 
 Task<absl::Status> AnyInside(std::atomic<int>* stopped) {
   auto first = co_await WhenAny(CountStop(stopped), CountStop(stopped));
@@ -314,7 +316,7 @@ Task<> TimeoutOfAny() {
   EXPECT_EQ(stopped, 2);
 }
 
-TEST_P(WhenTest, ATimeoutStopsAny) { RunOk(TimeoutOfAny(), options()); }
+TEST_P(WhenTest, ATimeoutStopsAny) { RunOk(TimeoutOfAny()); }
 
 Task<> AnyOfNone() {
   std::vector<Task<>> none;
@@ -354,7 +356,7 @@ Task<> ResultsAreDestroyed(int rounds, std::atomic<int>* alive) {
 
 TEST_P(WhenTest, ResultsAreDestroyedOnce) {
   std::atomic<int> alive{0};
-  RunOk(ResultsAreDestroyed(Scaled(500), &alive), options());
+  RunOk(ResultsAreDestroyed(Rounds(500), &alive));
   EXPECT_EQ(alive, 0);
 }
 

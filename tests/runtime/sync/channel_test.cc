@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/runtime/machines.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
 namespace evring {
@@ -31,6 +32,10 @@ using testing::Settle;
 using testing::Spin;
 
 using absl::StatusCode;
+
+// On one worker.
+class ChannelTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, ChannelTest, testing::MachinesOfOneWorker(), testing::MachineName);
 
 Task<absl::Status> Send(Channel<int>* channel, int value) { co_return co_await channel->Send(value); }
 Task<absl::StatusOr<int>> Receive(Channel<int>* channel) { co_return co_await channel->Receive(); }
@@ -126,7 +131,7 @@ Task<void> SendersWaitForRoom() {
   for (JoinHandle<absl::Status>& sender : senders) CO_ASSERT_OK(co_await std::move(sender));
 }
 
-TEST(Channel, SendersWaitForRoomInTheOrderOfComing) { RunFor(1, SendersWaitForRoom()); }
+TEST_P(ChannelTest, SendersWaitForRoomInTheOrderOfComing) { RunOk(SendersWaitForRoom()); }
 
 Task<void> ReceiversWaitForValues() {
   Channel<int> channel(2);
@@ -139,7 +144,7 @@ Task<void> ReceiversWaitForValues() {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(co_await std::move(receivers[i]), i);
 }
 
-TEST(Channel, ReceiversAreServedInTheOrderOfComing) { RunFor(1, ReceiversWaitForValues()); }
+TEST_P(ChannelTest, ReceiversAreServedInTheOrderOfComing) { RunOk(ReceiversWaitForValues()); }
 
 Task<void> HandedOver() {
   Channel<int> channel(0);
@@ -156,7 +161,7 @@ Task<void> HandedOver() {
   EXPECT_EQ(co_await std::move(receiver), 2);
 }
 
-TEST(Channel, WithNoRoomASenderWaitsForAReceiver) { RunFor(1, HandedOver()); }
+TEST_P(ChannelTest, WithNoRoomASenderWaitsForAReceiver) { RunOk(HandedOver()); }
 
 Task<absl::Status> SendOwned(Channel<std::unique_ptr<int>>* channel, bool* still_there) {
   auto value = std::make_unique<int>(1);
@@ -187,7 +192,7 @@ Task<void> CloseEndsWaits() {
   EXPECT_EQ(Code(co_await Send(&empty, 1)), StatusCode::kFailedPrecondition);
 }
 
-TEST(Channel, CloseEndsAllWaitsAndSendersKeepTheirValues) { RunFor(1, CloseEndsWaits()); }
+TEST_P(ChannelTest, CloseEndsAllWaitsAndSendersKeepTheirValues) { RunOk(CloseEndsWaits()); }
 
 // A stop that comes to a task that Close() has woken, and that has not run: it is told of the close.
 Task<void> StopAfterClose() {
@@ -199,7 +204,7 @@ Task<void> StopAfterClose() {
   EXPECT_EQ(Code(co_await std::move(receiver)), StatusCode::kOutOfRange);
 }
 
-TEST(Channel, AStopAfterCloseIsTooLate) { RunFor(1, StopAfterClose()); }
+TEST_P(ChannelTest, AStopAfterCloseIsTooLate) { RunOk(StopAfterClose()); }
 
 // --- Whose a value is
 // ----------------------------------------------------------------------------------------------------
@@ -220,10 +225,10 @@ Task<void> SendAndReceive(std::atomic<int>* alive, size_t capacity) {
   EXPECT_EQ(alive->load(), 0);
 }
 
-TEST(Channel, EachValueIsDestroyedOnce) {
+TEST_P(ChannelTest, EachValueIsDestroyedOnce) {
   for (const size_t capacity : {0, 1, 5}) {
     std::atomic<int> alive{0};
-    RunFor(1, SendAndReceive(&alive, capacity));
+    RunOk(SendAndReceive(&alive, capacity));
     EXPECT_EQ(alive.load(), 0) << "capacity " << capacity;
   }
 }
@@ -319,7 +324,7 @@ Task<void> AllTraffic(Traffic* t) {
   co_await JoinAll(&receivers);
 }
 
-class ChannelEveryWorkerCount : public testing::EveryWorkerCount {
+class ChannelTrafficTest : public testing::EveryMachine {
  protected:
   static void ExpectEachOnce(const Traffic& t) {
     EXPECT_EQ(t.sent.load(), t.received.load());
@@ -332,11 +337,11 @@ class ChannelEveryWorkerCount : public testing::EveryWorkerCount {
   }
 };
 
-TEST_P(ChannelEveryWorkerCount, StopsLoseAndDoubleNothing) {
+TEST_P(ChannelTrafficTest, StopsLoseAndDoubleNothing) {
   for (const size_t capacity : {0, 1, 16}) {
     SCOPED_TRACE(capacity);
-    Traffic traffic(capacity, 6, 5, Scaled(4000), 0);
-    RunFor(GetParam(), AllTraffic(&traffic));
+    Traffic traffic(capacity, 6, 5, Rounds(4000), 0);
+    RunOk(AllTraffic(&traffic));
     ExpectEachOnce(traffic);
     EXPECT_EQ(traffic.sent.load(), traffic.senders * traffic.each);
     EXPECT_GT(traffic.cancelled.load(), 0);
@@ -344,19 +349,24 @@ TEST_P(ChannelEveryWorkerCount, StopsLoseAndDoubleNothing) {
   }
 }
 
-TEST_P(ChannelEveryWorkerCount, CloseInTheMiddleLosesAndDoublesNothing) {
+TEST_P(ChannelTrafficTest, CloseInTheMiddleLosesAndDoublesNothing) {
   for (const size_t capacity : {0, 1, 16}) {
     SCOPED_TRACE(capacity);
-    const int each = Scaled(4000);
+    const int each = Rounds(4000);
     Traffic traffic(capacity, 6, 5, each, each);
-    RunFor(GetParam(), AllTraffic(&traffic));
+    RunOk(AllTraffic(&traffic));
     ExpectEachOnce(traffic);
     EXPECT_GE(traffic.sent.load(), each);
     EXPECT_GT(traffic.refused.load(), 0);
   }
 }
 
-// A thread that is no worker feeds tasks, and takes their answers.
+INSTANTIATE_TEST_SUITE_P(Machines, ChannelTrafficTest, testing::Machines(), testing::MachineName);
+
+// With a thread that is no worker.
+class ChannelEveryWorkerCount : public testing::EveryWorkerCount {};
+
+// It feeds tasks, and takes their answers.
 Task<void> Increment(Channel<int>* requests, Channel<int>* answers) {
   for (;;) {
     const absl::StatusOr<int> request = co_await requests->Receive();

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/runtime/machines.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
 namespace evring {
@@ -22,6 +23,10 @@ using testing::RunFor;
 using testing::Scaled;
 using testing::Settle;
 using testing::Spin;
+
+// On one worker.
+class EventTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, EventTest, testing::MachinesOfOneWorker(), testing::MachineName);
 
 constinit Event at_namespace_scope;  // needs no constructor to run
 
@@ -49,7 +54,7 @@ Task<void> SetLetsThrough() {
   co_await JoinAll(&waiters);
 }
 
-TEST(Event, SetLetsThroughWhoWaitsAndWhoComesLater) { RunFor(1, SetLetsThrough()); }
+TEST_P(EventTest, SetLetsThroughWhoWaitsAndWhoComesLater) { RunOk(SetLetsThrough()); }
 
 Task<void> ResetHolds() {
   Event event(true);
@@ -67,7 +72,7 @@ Task<void> ResetHolds() {
   EXPECT_EQ(woken, (std::vector<int>{0, 1}));
 }
 
-TEST(Event, ResetMakesWaitWaitAgain) { RunFor(1, ResetHolds()); }
+TEST_P(EventTest, ResetMakesWaitWaitAgain) { RunOk(ResetHolds()); }
 
 Task<void> SetThenResetAtOnce() {
   Event event;
@@ -84,7 +89,7 @@ Task<void> SetThenResetAtOnce() {
   co_await std::move(later);
 }
 
-TEST(Event, WhoWasLetThroughIsNotCalledBackByReset) { RunFor(1, SetThenResetAtOnce()); }
+TEST_P(EventTest, WhoWasLetThroughIsNotCalledBackByReset) { RunOk(SetThenResetAtOnce()); }
 
 TEST(Event, AThreadThatIsNoWorkerSetsAtNamespaceScope) {
   std::thread thread;
@@ -100,6 +105,10 @@ TEST(Event, AThreadThatIsNoWorkerSetsAtNamespaceScope) {
   thread.join();
 }
 
+class EventWaitersTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, EventWaitersTest, testing::Machines(), testing::MachineName);
+
+// With a thread that is no worker.
 class EventEveryWorkerCount : public testing::EveryWorkerCount {};
 
 Task<void> WaitAndCount(Event* event, std::atomic<int>* through) {
@@ -115,10 +124,11 @@ Task<void> ManyWait(int n, std::atomic<int>* through) {
   co_await JoinAll(&waiters);
 }
 
-TEST_P(EventEveryWorkerCount, ManyAreLetThroughAtOnce) {
+TEST_P(EventWaitersTest, ManyAreLetThroughAtOnce) {
   std::atomic<int> through{0};
-  RunFor(GetParam(), ManyWait(20'000, &through));
-  EXPECT_EQ(through.load(std::memory_order_relaxed), 20'000);
+  const int n = Rounds(20'000);
+  RunOk(ManyWait(n, &through));
+  EXPECT_EQ(through.load(std::memory_order_relaxed), n);
 }
 
 // The waiter owns the event and destroys it as soon as it is through, while Set() may still be on its way back.
@@ -159,7 +169,15 @@ struct Box {
   Event filled;
 };
 
-Task<void> TakeAll(Box* box, Rival* rival, int all) {
+Task<void> TakeAll(Box* box, int all) {
+  for (int taken = 0; taken < all;) {
+    CO_ASSERT_OK(co_await box->filled.Wait());
+    box->filled.Reset();
+    taken = box->put.load(std::memory_order_relaxed);
+  }
+}
+
+Task<void> TakeAllFromARival(Box* box, Rival* rival, int all) {
   rival->Begin([=] {
     for (int i = 0; i < all; ++i) {
       box->put.fetch_add(1, std::memory_order_relaxed);
@@ -167,18 +185,33 @@ Task<void> TakeAll(Box* box, Rival* rival, int all) {
       Spin(i % 64);
     }
   });
-  for (int taken = 0; taken < all;) {
-    CO_ASSERT_OK(co_await box->filled.Wait());
-    box->filled.Reset();
-    taken = box->put.load(std::memory_order_relaxed);
-  }
+  co_await TakeAll(box, all);
   rival->Join();
 }
+
+Task<void> PutAll(Box* box, int all) {
+  for (int i = 0; i < all; ++i) {
+    box->put.fetch_add(1, std::memory_order_relaxed);
+    box->filled.Set();
+    if (i % 3 == 0) co_await Yield();
+    if (i % 7 == 0) CO_ASSERT_OK(co_await Sleep(absl::Microseconds(i % 20)));
+  }
+}
+
+Task<void> TakeAllFromATask(int all) {
+  Box box;
+  JoinHandle<void> taker = co_await Spawn(TakeAll(&box, all));
+  JoinHandle<void> putter = co_await Spawn(PutAll(&box, all));
+  co_await std::move(putter);
+  co_await std::move(taker);
+}
+
+TEST_P(EventWaitersTest, ResetLookAndWaitMissesNothingOfATask) { RunOk(TakeAllFromATask(Rounds(5000))); }
 
 TEST_P(EventEveryWorkerCount, ResetLookAndWaitMissesNothing) {
   Box box;
   Rival rival;
-  RunFor(GetParam(), TakeAll(&box, &rival, Scaled(200'000)));
+  RunFor(GetParam(), TakeAllFromARival(&box, &rival, Scaled(200'000)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, EventEveryWorkerCount, testing::WorkerCounts());

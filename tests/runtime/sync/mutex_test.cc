@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/runtime/machines.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
 namespace evring {
@@ -23,6 +24,10 @@ using testing::RunFor;
 using testing::Scaled;
 using testing::Settle;
 using testing::Spin;
+
+// On one worker.
+class MutexTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, MutexTest, testing::MachinesOfOneWorker(), testing::MachineName);
 
 constinit Mutex at_namespace_scope;  // needs no constructor to run
 
@@ -50,7 +55,7 @@ Task<void> InOrder() {
   EXPECT_TRUE(mutex.TryLock());
 }
 
-TEST(Mutex, WhoWaitsGetsItInTheOrderOfComing) { RunFor(1, InOrder()); }
+TEST_P(MutexTest, WhoWaitsGetsItInTheOrderOfComing) { RunOk(InOrder()); }
 
 Task<void> HandedOver() {
   Mutex mutex;
@@ -67,7 +72,7 @@ Task<void> HandedOver() {
   co_await std::move(waiter);
 }
 
-TEST(Mutex, NobodyGetsInBetween) { RunFor(1, HandedOver()); }
+TEST_P(MutexTest, NobodyGetsInBetween) { RunOk(HandedOver()); }
 
 TEST(Mutex, GuardsOwnAndMove) {
   Mutex mutex;
@@ -92,6 +97,10 @@ TEST(Mutex, GuardsOwnAndMove) {
   EXPECT_TRUE(of_other);
 }
 
+class MutexSectionsTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, MutexSectionsTest, testing::Machines(), testing::MachineName);
+
+// With a thread that is no worker.
 class MutexEveryWorkerCount : public testing::EveryWorkerCount {};
 
 struct Guarded {
@@ -125,10 +134,10 @@ Task<void> HammerAll(Guarded* g, int tasks, int rounds) {
   co_await JoinAll(&handles);
 }
 
-TEST_P(MutexEveryWorkerCount, SectionsExcludeEachOther) {
+TEST_P(MutexSectionsTest, SectionsExcludeEachOther) {
   Guarded guarded;
-  const int rounds = Scaled(2000);
-  RunFor(GetParam(), HammerAll(&guarded, 50, rounds));
+  const int rounds = Rounds(2000);
+  RunOk(HammerAll(&guarded, 50, rounds));
   EXPECT_EQ(guarded.first, 50 * rounds);
   EXPECT_EQ(guarded.second, guarded.first);
 }
@@ -200,7 +209,7 @@ Task<void> HoldAtNamespaceScope() {
   EXPECT_FALSE(at_namespace_scope.TryLock());
 }
 
-TEST(Mutex, AtNamespaceScope) { RunFor(1, HoldAtNamespaceScope()); }
+TEST_P(MutexTest, AtNamespaceScope) { RunOk(HoldAtNamespaceScope()); }
 
 }  // namespace
 }  // namespace evring

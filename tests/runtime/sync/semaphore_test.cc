@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/runtime/machines.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
 namespace evring {
@@ -24,6 +25,10 @@ using testing::RunFor;
 using testing::Scaled;
 using testing::Settle;
 using testing::Spin;
+
+// On one worker.
+class SemaphoreTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SemaphoreTest, testing::MachinesOfOneWorker(), testing::MachineName);
 
 constinit Semaphore at_namespace_scope(1);  // needs no constructor to run
 
@@ -60,7 +65,7 @@ Task<void> WaitsForEnough() {
   EXPECT_EQ(semaphore.permits(), 0u);
 }
 
-TEST(Semaphore, AcquireWaitsForAllThatItDemands) { RunFor(1, WaitsForEnough()); }
+TEST_P(SemaphoreTest, AcquireWaitsForAllThatItDemands) { RunOk(WaitsForEnough()); }
 
 Task<void> InOrder() {
   Semaphore semaphore(0);
@@ -85,7 +90,7 @@ Task<void> InOrder() {
   EXPECT_EQ(semaphore.permits(), 0u);
 }
 
-TEST(Semaphore, ServesInTheOrderOfComingWhateverTheDemand) { RunFor(1, InOrder()); }
+TEST_P(SemaphoreTest, ServesInTheOrderOfComingWhateverTheDemand) { RunOk(InOrder()); }
 
 Task<void> CancelServesTheNext() {
   Semaphore semaphore(2);
@@ -102,8 +107,12 @@ Task<void> CancelServesTheNext() {
   EXPECT_EQ(semaphore.permits(), 0u);
 }
 
-TEST(Semaphore, ACancelledDemandMakesWayForThoseBehindIt) { RunFor(1, CancelServesTheNext()); }
+TEST_P(SemaphoreTest, ACancelledDemandMakesWayForThoseBehindIt) { RunOk(CancelServesTheNext()); }
 
+class SemaphorePoolTest : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SemaphorePoolTest, testing::Machines(), testing::MachineName);
+
+// With a thread that is no worker.
 class SemaphoreEveryWorkerCount : public testing::EveryWorkerCount {};
 
 struct Pool {
@@ -149,9 +158,9 @@ Task<void> UseAll(Pool* pool, int tasks, int rounds) {
   co_await JoinAll(&handles);
 }
 
-TEST_P(SemaphoreEveryWorkerCount, NeverMoreOutThanThereAreAndNoneLost) {
+TEST_P(SemaphorePoolTest, NeverMoreOutThanThereAreAndNoneLost) {
   Pool pool(5);
-  RunFor(GetParam(), UseAll(&pool, 30, Scaled(1000)));
+  RunOk(UseAll(&pool, 30, Rounds(1000)));
   EXPECT_EQ(pool.semaphore.permits(), 5u);
   EXPECT_EQ(pool.out.load(std::memory_order_relaxed), 0);
 }
@@ -170,7 +179,7 @@ Task<void> ManyAtOnce(int n) {
   EXPECT_EQ(semaphore.permits(), 0u);
 }
 
-TEST_P(SemaphoreEveryWorkerCount, OneReleaseLetsManyThrough) { RunFor(GetParam(), ManyAtOnce(5000)); }
+TEST_P(SemaphorePoolTest, OneReleaseLetsManyThrough) { RunOk(ManyAtOnce(Rounds(5000))); }
 
 Task<void> AcquireWhatARivalReleases(Rival* rival, int n) {
   rival->Begin([n] {

@@ -19,6 +19,7 @@
 #include "runtime/sync/event.h"
 #include "runtime/sync/mutex.h"
 #include "runtime/sync/semaphore.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
 namespace evring {
@@ -27,6 +28,7 @@ namespace {
 using testing::AwaitStop;
 using testing::Code;
 using testing::JoinAll;
+using testing::Machine;
 using testing::Rival;
 using testing::RunFor;
 using testing::Scaled;
@@ -148,7 +150,17 @@ void ExpectTakenOnce(const Operation& op, Primitives* p, bool served, bool taken
   }
 }
 
-class SyncCancellation : public ::testing::TestWithParam<Operation> {};
+// An operation on a machine of one worker.
+using Case = std::tuple<Operation, Machine>;
+std::string CaseName(const ::testing::TestParamInfo<Case>& info) {
+  return std::get<0>(info.param).name + std::get<1>(info.param).ToString();
+}
+
+class SyncCancellation : public ::testing::TestWithParam<Case> {
+ protected:
+  static const Operation& operation() { return std::get<0>(GetParam()); }
+  static void RunOk(Task<void> task) { testing::RunOk(std::move(task), std::get<1>(GetParam())); }
+};
 
 Task<void> StoppedBefore(const Operation* op, bool ready) {
   Primitives p;
@@ -161,11 +173,11 @@ Task<void> StoppedBefore(const Operation* op, bool ready) {
 }
 
 TEST_P(SyncCancellation, BeforeTheCallItIsRefused) {
-  if (GetParam().shared) return RunFor(1, StoppedBefore(&GetParam(), true));
-  RunFor(1, StoppedBefore(&GetParam(), false));
+  if (operation().shared) return RunOk(StoppedBefore(&operation(), true));
+  RunOk(StoppedBefore(&operation(), false));
 }
 
-TEST_P(SyncCancellation, BeforeTheCallItIsRefusedThoughItIsReady) { RunFor(1, StoppedBefore(&GetParam(), true)); }
+TEST_P(SyncCancellation, BeforeTheCallItIsRefusedThoughItIsReady) { RunOk(StoppedBefore(&operation(), true)); }
 
 Task<void> StoppedInTheQueue(const Operation* op) {
   Primitives p;
@@ -177,7 +189,7 @@ Task<void> StoppedInTheQueue(const Operation* op) {
   ExpectTakenOnce(*op, &p, op->serve(&p), false);
 }
 
-TEST_P(SyncCancellation, InTheQueueItEndsTheWait) { RunFor(1, StoppedInTheQueue(&GetParam())); }
+TEST_P(SyncCancellation, InTheQueueItEndsTheWait) { RunOk(StoppedInTheQueue(&operation())); }
 
 Task<void> StoppedWhenServed(const Operation* op) {
   Primitives p;
@@ -190,7 +202,7 @@ Task<void> StoppedWhenServed(const Operation* op) {
   ExpectTakenOnce(*op, &p, true, true);
 }
 
-TEST_P(SyncCancellation, AfterItWasServedItIsTooLate) { RunFor(1, StoppedWhenServed(&GetParam())); }
+TEST_P(SyncCancellation, AfterItWasServedItIsTooLate) { RunOk(StoppedWhenServed(&operation())); }
 
 Task<void> Record(Task<absl::Status> wait, int number, std::vector<int>* served) {
   const absl::Status status = co_await std::move(wait);
@@ -222,12 +234,13 @@ Task<void> StoppedAmongOthers(const Operation* op, int place) {
   co_await JoinAll(&waiters);
 }
 
-TEST_P(SyncCancellation, AtTheHeadOfTheQueue) { RunFor(1, StoppedAmongOthers(&GetParam(), 0)); }
-TEST_P(SyncCancellation, InTheMiddleOfTheQueue) { RunFor(1, StoppedAmongOthers(&GetParam(), 1)); }
-TEST_P(SyncCancellation, AtTheEndOfTheQueue) { RunFor(1, StoppedAmongOthers(&GetParam(), 2)); }
+TEST_P(SyncCancellation, AtTheHeadOfTheQueue) { RunOk(StoppedAmongOthers(&operation(), 0)); }
+TEST_P(SyncCancellation, InTheMiddleOfTheQueue) { RunOk(StoppedAmongOthers(&operation(), 1)); }
+TEST_P(SyncCancellation, AtTheEndOfTheQueue) { RunOk(StoppedAmongOthers(&operation(), 2)); }
 
-INSTANTIATE_TEST_SUITE_P(All, SyncCancellation, ::testing::ValuesIn(kOperations),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, SyncCancellation,
+                         ::testing::Combine(::testing::ValuesIn(kOperations), testing::MachinesOfOneWorker()),
+                         CaseName);
 
 // --- At the same time
 // --------------------------------------------------------------------------------------------------
@@ -320,29 +333,32 @@ Task<void> RaceOften(const Operation* op, Rival* rival, uint32_t seed, int round
 
 constexpr uint32_t kSeed = 20060601;
 
-class SyncCancellationRace : public ::testing::TestWithParam<std::tuple<Operation, int>> {
+class SyncCancellationRace : public ::testing::TestWithParam<Case> {
  protected:
   void Race(Rival* rival) {
-    const auto& [op, workers] = GetParam();
+    const auto& [op, machine] = GetParam();
     SCOPED_TRACE(::testing::Message() << "seed " << kSeed);
     Outcomes outcomes;
-    RunFor(workers, RaceOften(&op, rival, kSeed, Scaled(4000), &outcomes));
+    testing::RunOk(RaceOften(&op, rival, kSeed, machine.Rounds(4000), &outcomes), machine);
     std::printf("%d taken, %d cancelled\n", outcomes.taken, outcomes.cancelled);  // both, or it was no race
   }
 };
 
 TEST_P(SyncCancellationRace, AmongTasksWhatIsServedIsTakenOrStillThere) { Race(nullptr); }
 
-TEST_P(SyncCancellationRace, AmongThreadsWhatIsServedIsTakenOrStillThere) {
+INSTANTIATE_TEST_SUITE_P(All, SyncCancellationRace,
+                         ::testing::Combine(::testing::ValuesIn(kOperations), testing::Machines()), CaseName);
+
+// With a thread that is no worker.
+class SyncCancellationFromOutside : public SyncCancellationRace {};
+
+TEST_P(SyncCancellationFromOutside, WhatIsServedIsTakenOrStillThere) {
   Rival rival;
   Race(&rival);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SyncCancellationRace,
-                         ::testing::Combine(::testing::ValuesIn(kOperations), testing::WorkerCounts()),
-                         [](const auto& info) {
-                           return std::get<0>(info.param).name + std::to_string(std::get<1>(info.param));
-                         });
+INSTANTIATE_TEST_SUITE_P(All, SyncCancellationFromOutside,
+                         ::testing::Combine(::testing::ValuesIn(kOperations), testing::RealMachines()), CaseName);
 
 // --- With the budget used up
 // -------------------------------------------------------------------------------------------
@@ -366,7 +382,10 @@ Task<void> StopAfterTheBudget() {
   EXPECT_EQ(acquired + semaphore.permits(), kAll);
 }
 
-TEST(SyncCancellationBudget, AStopWhileGivingWayTakesNothingBack) { RunFor(1, StopAfterTheBudget()); }
+class SyncCancellationBudget : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SyncCancellationBudget, testing::MachinesOfOneWorker(), testing::MachineName);
+
+TEST_P(SyncCancellationBudget, AStopWhileGivingWayTakesNothingBack) { RunOk(StopAfterTheBudget()); }
 
 }  // namespace
 }  // namespace evring
