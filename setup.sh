@@ -16,6 +16,8 @@ packages=(
   g++ clang-19 lld-19 libclang-rt-19-dev llvm-19
   # Libraries, each with a BUILD file in third_party/.
   liburing-dev libabsl-dev googletest libbenchmark-dev node-llhttp
+  # What the benchmarks compare with.
+  libevent-dev
   # Programs that tests run against the servers.
   curl wrk
   # Programs of .ci/ and tools/.
