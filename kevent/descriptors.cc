@@ -19,6 +19,8 @@ int Descriptors::SocketPair(int family, int type, int protocol, int fds[2]) {
   return Answer(socketpair(family, type, protocol, fds));
 }
 
+int Descriptors::Pipe2(int fds[2], int flags) { return Answer(pipe2(fds, flags)); }
+
 int Descriptors::Close(int fd) { return Answer(close(fd)); }
 
 int Descriptors::Remove(const char* path) { return Answer(unlink(path)); }

@@ -18,6 +18,7 @@ class Descriptors {
 
   virtual int Socket(int family, int type, int protocol);
   virtual int SocketPair(int family, int type, int protocol, int fds[2]);
+  virtual int Pipe2(int fds[2], int flags);
   virtual int Close(int fd);
   virtual int Remove(const char* path);  // unlink(2)
   virtual int Bind(int fd, const sockaddr* address, socklen_t size);

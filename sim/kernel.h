@@ -50,6 +50,7 @@ struct KernelOptions {
   FaultChoice choice;                 // which of them happen after all: to find the few that matter
   int workers = 1;                    // with more of them the seed decides their turns too
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection: small, so that writers wait
+  size_t pipe_bytes = 65'536;         // of whole pages of 4096
   int descriptors_max = 1024;
   std::shared_ptr<FileSystem> files;  // the disk as it is at the start; nullptr: an empty one
   // Of the kernel: when so many calls have been made, power is lost. The run goes on, for nothing; what counts is the
@@ -94,6 +95,7 @@ class Kernel final : public kevent::Kernel {
 
   int Socket(int family, int type, int protocol) override;
   int SocketPair(int family, int type, int protocol, int fds[2]) override;
+  int Pipe2(int fds[2], int flags) override;
   int Close(int fd) override;
   int Remove(const char* path) override;
   int Bind(int fd, const sockaddr* address, socklen_t size) override;
@@ -131,6 +133,7 @@ class Kernel final : public kevent::Kernel {
   Answer Attempt(Request* request);
   Answer AttemptReceive(Request* request);
   Answer AttemptSend(Request* request);
+  Answer AttemptWrite(Request* request);
   Answer AttemptAccept(Request* request);
   Answer AttemptConnect(Request* request);
   Answer AttemptRead(Request* request);
@@ -154,8 +157,9 @@ class Kernel final : public kevent::Kernel {
 
   // Descriptors.
   int Open(std::shared_ptr<OpenFile> file);
+  int OpenBoth(std::shared_ptr<OpenFile> a, std::shared_ptr<OpenFile> b, int fds[2]);
   std::shared_ptr<OpenFile> Find(int fd);
-  // What `f` answers for the socket of that number; -EBADF: there is none.
+  // What `f` answers for the socket of that number; -EBADF: there is none; -ENOTSOCK: it is a pipe.
   template <class F>
   int WithSocket(int fd, F f);
   // Requests that wait on it are told of what changes.

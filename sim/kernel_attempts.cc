@@ -49,8 +49,10 @@ Answer Kernel::Attempt(Request* request) {
       return AttemptPoll(request);
     case IORING_OP_TIMEOUT:
       return {.complete = request->timed.has_value(), .result = request->timed.value_or(0)};
+    case IORING_OP_WRITE:
+      return request->pipe != nullptr ? AttemptWrite(request) : AttemptSend(request);
     default:
-      return request->socket != nullptr ? AttemptReceive(request) : AttemptRead(request);
+      return request->file != nullptr ? AttemptReceive(request) : AttemptRead(request);
   }
 }
 
@@ -81,14 +83,15 @@ Answer Kernel::AttemptReceive(Request* request) {
     size = size == 0 ? group->front().len : std::min<size_t>(size, group->front().len);
     buffer = group->front().bid;
   }
-  if ((socket->Poll() & POLLIN) != 0 && world_.Happens(Fault::kReceiveError)) {
+  if (socket != nullptr && (socket->Poll() & POLLIN) != 0 && world_.Happens(Fault::kReceiveError)) {
     return {.complete = true, .result = FailWith(socket, kReceiveErrors)};
   }
+  // As read(2) of nothing from a socket, whatever its state.
+  if (socket != nullptr && sqe.opcode == IORING_OP_READ && size == 0) return {.complete = true};
   std::vector<std::byte> data(size);
-  const int n = socket->Receive(data.data(), size);
+  const int n = socket != nullptr ? socket->Receive(data.data(), size) : request->pipe->Read(data.data(), size);
   if (n == -EAGAIN) return {};
-  uint32_t flags = socket->has_more() ? IORING_CQE_F_SOCK_NONEMPTY : 0;
-  if (sqe.opcode != IORING_OP_RECV || n < 0) flags = 0;
+  uint32_t flags = sqe.opcode == IORING_OP_RECV && n >= 0 && socket->has_more() ? IORING_CQE_F_SOCK_NONEMPTY : 0;
   if (n > 0) {
     CopyToUser(address, data.data(), static_cast<size_t>(n));
     if (group != nullptr) {
@@ -104,7 +107,7 @@ Answer Kernel::AttemptReceive(Request* request) {
 }
 
 Answer Kernel::AttemptSend(Request* request) {
-  const bool all = (request->sqe.msg_flags & MSG_WAITALL) != 0;
+  const bool all = request->sqe.opcode != IORING_OP_WRITE && (request->sqe.msg_flags & MSG_WAITALL) != 0;
   sim::Socket* socket = request->socket;
   if (world_.Happens(Fault::kSendError)) {
     const int32_t failed = FailWith(socket, kSendErrors);
@@ -134,6 +137,13 @@ Answer Kernel::AttemptSend(Request* request) {
     if (!all && static_cast<size_t>(n) < data.size()) break;
   }
   return {.complete = true, .result = static_cast<int32_t>(request->done)};
+}
+
+Answer Kernel::AttemptWrite(Request* request) {
+  const iovec& piece = request->pieces.front();
+  const int n = request->pipe->Write(static_cast<const std::byte*>(piece.iov_base), piece.iov_len);
+  if (n == -EAGAIN) return {};
+  return {.complete = true, .result = n};
 }
 
 Answer Kernel::AttemptAccept(Request* request) {

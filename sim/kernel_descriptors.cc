@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -19,6 +20,13 @@ int Kernel::Open(std::shared_ptr<OpenFile> file) {
   return descriptors_.Add(std::move(file));
 }
 
+int Kernel::OpenBoth(std::shared_ptr<OpenFile> a, std::shared_ptr<OpenFile> b, int fds[2]) {
+  if (descriptors_.size() + 2 > options_.descriptors_max) return -EMFILE;
+  fds[0] = Open(std::move(a));
+  fds[1] = Open(std::move(b));
+  return 0;
+}
+
 std::shared_ptr<OpenFile> Kernel::Find(int fd) {
   const std::shared_ptr<OpenFile>* found = descriptors_.Find(fd);
   return found == nullptr ? nullptr : *found;
@@ -28,8 +36,9 @@ template <class F>
 int Kernel::WithSocket(int fd, F f) {
   Lock lock(mutex_);
   const std::shared_ptr<OpenFile> file = Find(fd);
+  if (file == nullptr) return -EBADF;
   auto* socket = dynamic_cast<sim::Socket*>(file.get());
-  return socket == nullptr ? -EBADF : f(socket);
+  return socket == nullptr ? -ENOTSOCK : f(socket);
 }
 
 void Kernel::Watch(OpenFile* file) {
@@ -65,12 +74,16 @@ int Kernel::SocketPair(int family, int type, int, int fds[2]) {
   auto a = std::make_shared<sim::Socket>(&network_, family);
   auto b = std::make_shared<sim::Socket>(&network_, family);
   sim::Socket::Join(a, b, options_.socket_buffer_bytes);
-  fds[0] = Open(a);
-  if (fds[0] < 0) return fds[0];
-  fds[1] = Open(b);
-  if (fds[1] >= 0) return 0;
-  descriptors_.Remove(fds[0]);
-  return fds[1];
+  return OpenBoth(a, b, fds);
+}
+
+int Kernel::Pipe2(int fds[2], int flags) {
+  Lock lock(mutex_);
+  // Packets (O_DIRECT) are not simulated. A request to a pipe waits, O_NONBLOCK or not.
+  if ((flags & ~(O_CLOEXEC | O_NONBLOCK)) != 0) return -EINVAL;
+  const size_t pages = std::max<size_t>(options_.pipe_bytes / Pipe::kPage, 1);
+  auto [reader, writer] = PipeEnd::Make(&world_, pages);
+  return OpenBoth(std::move(reader), std::move(writer), fds);
 }
 
 int Kernel::Close(int fd) {

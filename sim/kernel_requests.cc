@@ -110,6 +110,7 @@ int Kernel::Prepare(Request* request) {
       request->multishot = (sqe.ioprio & IORING_ACCEPT_MULTISHOT) != 0;
       break;
     case IORING_OP_SEND:
+    case IORING_OP_WRITE:
       request->pieces.push_back({reinterpret_cast<void*>(static_cast<uintptr_t>(sqe.addr)), sqe.len});
       break;
     case IORING_OP_SENDMSG: {
@@ -128,7 +129,10 @@ int Kernel::Prepare(Request* request) {
   request->file = Find(sqe.fd);
   if (request->file == nullptr) return -EBADF;
   request->socket = dynamic_cast<sim::Socket*>(request->file.get());
-  return 0;
+  request->pipe = dynamic_cast<PipeEnd*>(request->file.get());
+  const bool for_both =
+      sqe.opcode == IORING_OP_READ || sqe.opcode == IORING_OP_WRITE || sqe.opcode == IORING_OP_POLL_ADD;
+  return request->socket == nullptr && !for_both ? -ENOTSOCK : 0;
 }
 
 void Kernel::Queue(Request* request) {
@@ -213,6 +217,7 @@ short Kernel::WaitedFor(const Request& request) {
     case IORING_OP_CONNECT:
     case IORING_OP_SEND:
     case IORING_OP_SENDMSG:
+    case IORING_OP_WRITE:
       return POLLOUT | POLLERR | POLLHUP;
     case IORING_OP_POLL_ADD:
       // The last three are told of whether they were asked for or not.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "sim/open_file.h"
+#include "sim/pipe.h"
 #include "sim/ring_memory.h"
 #include "sim/socket.h"
 #include "sim/turns.h"
@@ -29,9 +30,10 @@ struct Request {
   Ring* ring = nullptr;
   uint64_t number = 0;  // in order of submission
   io_uring_sqe sqe = {};
-  std::shared_ptr<OpenFile> file;                 // nullptr: not about a socket
-  Socket* socket = nullptr;                       // the same
-  std::vector<iovec> pieces;                      // of a send
+  std::shared_ptr<OpenFile> file;                 // nullptr: not about a socket or a pipe
+  Socket* socket = nullptr;                       // `file`, if it is one
+  PipeEnd* pipe = nullptr;                        // the same
+  std::vector<iovec> pieces;                      // of a send or a write
   size_t done = 0;                                // bytes of it
   std::optional<World::Events::iterator> expiry;  // of a timeout, until it comes
   uint64_t completions_left = 0;                  // the same: those after which it ends; 0: they do not matter

@@ -123,6 +123,8 @@ void Socket::Arrive(const Address& to, int tries) {
     auto other = std::make_shared<Socket>(network, self->family_);
     other->local_ = to;
     other->peer_address_ = self->local_;
+    other->resets_on_close_ = listener->resets_on_close_;  // options are inherited
+    other->options_ = listener->options_;
     Join(self, other, network->buffer_bytes());
     self->state_ = State::kConnecting;  // until the answer has come back
     listener->backlog_.push_back(other);

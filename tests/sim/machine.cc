@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -122,7 +123,8 @@ void Machine::Settle() {
       } else {
         absl::StrAppend(&text, " ", Result(event.result));
       }
-      if (request->type() == EventType::kReceive && event.result > 0 && !flooded_) {
+      const bool receives = request->type() == EventType::kReceive || request->type() == EventType::kFileRead;
+      if (receives && event.result > 0 && !flooded_) {
         const auto n = static_cast<size_t>(event.result);
         const std::byte* data = request->memory.data();
         if (event.has_buffer())
@@ -250,6 +252,14 @@ std::string Machine::Do(const Step& step) {
       Fill(step.other, fds[1], false);
       return answer(rc);
     }
+    case Step::Kind::kPipe: {
+      int fds[2] = {-1, -1};
+      const int rc = kernel->Pipe2(fds, O_CLOEXEC | (step.how != 0 ? O_NONBLOCK : 0));
+      Fill(step.slot, fds[0], false);
+      Fill(step.other, fds[1], false);
+      for (const int slot : {step.slot, step.other}) slots_[static_cast<size_t>(slot)].pipe = true;
+      return answer(rc);
+    }
     case Step::Kind::kSocket:
     case Step::Kind::kListener: {
       const int made = kernel->Socket(step.tcp ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -317,9 +327,9 @@ void Machine::CleanUp(Trace* trace) {
     const Slot& slot = slots_[static_cast<size_t>(i)];
     if (slot.fd < 0 || flooded_) continue;
     // What is left in it, and what comes after.
-    step.kind = Step::Kind::kReceive;
+    step.kind = slot.pipe ? Step::Kind::kRead : Step::Kind::kReceive;
     step.slot = i;
-    step.size = 16'384;
+    step.size = slot.pipe ? 70'000 : 16'384;
     request(step);
     request(step);
   }

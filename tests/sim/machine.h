@@ -48,6 +48,7 @@ class Machine {
   struct Slot {
     int fd = -1;
     bool tcp = false;
+    bool pipe = false;
     bool flooded = false;  // it has been sent more than fits: whether a little more does is the kernel's affair
     Request* receiving = nullptr;
     Request* sending = nullptr;

@@ -1,6 +1,7 @@
 #include <liburing.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -38,6 +39,12 @@ std::string Machine::DoRequest(const Step& step) {
     case Step::Kind::kFlood:
       type = EventType::kSend;
       break;
+    case Step::Kind::kRead:
+      type = EventType::kFileRead;
+      break;
+    case Step::Kind::kWrite:
+      type = EventType::kFileWrite;
+      break;
     case Step::Kind::kPoll:
     case Step::Kind::kPollMultishot:
       type = EventType::kPoll;
@@ -56,7 +63,7 @@ std::string Machine::DoRequest(const Step& step) {
     request->tcp = request->slot->tcp;
     fd = request->slot->fd;
     // Of two requests that wait for the same, either may be first.
-    const bool sends = type == EventType::kSend;
+    const bool sends = type == EventType::kSend || type == EventType::kFileWrite;
     Request*& pending = sends ? request->slot->sending : request->slot->receiving;
     if (type != EventType::kNop && type != EventType::kPoll) {
       if (pending != nullptr) return " busy";
@@ -65,13 +72,16 @@ std::string Machine::DoRequest(const Step& step) {
     }
   }
   size_t size = static_cast<size_t>(step.size);
+  // What is of a pipe's size may be for a socket by now, which takes less before it is full.
+  const bool as_of_file = type == EventType::kFileRead || type == EventType::kFileWrite;
+  if (as_of_file && (request->slot == nullptr || !request->slot->pipe)) size = std::min<size_t>(size, 300);
   if (step.kind == Step::Kind::kFlood) {
     size = options_.flood_bytes;
     flooded_ = true;
     request->slot->flooded = true;
   }
   request->memory.resize(size);
-  if (type == EventType::kSend) {
+  if (type == EventType::kSend || type == EventType::kFileWrite) {
     for (size_t i = 0; i < size; ++i)
       request->memory[i] = static_cast<std::byte>(step.number * 31 + static_cast<int>(i));
   }
@@ -104,6 +114,12 @@ std::string Machine::DoRequest(const Step& step) {
       io_uring_prep_recv_multishot(sqe, fd, nullptr, 0, 0);
       sqe->flags |= IOSQE_BUFFER_SELECT;
       sqe->buf_group = static_cast<uint16_t>(step.group);
+      break;
+    case Step::Kind::kRead:
+      io_uring_prep_read(sqe, fd, memory, static_cast<unsigned>(size), 0);
+      break;
+    case Step::Kind::kWrite:
+      io_uring_prep_write(sqe, fd, memory, static_cast<unsigned>(size), 0);
       break;
     case Step::Kind::kSend:
     case Step::Kind::kFlood:

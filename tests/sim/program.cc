@@ -12,21 +12,44 @@
 namespace evring::sim {
 namespace {
 
-constexpr const char* kNames[] = {"pair",        "socket",         "bind",
-                                  "listen",      "listener",       "linger",
-                                  "connect",     "accept",         "accept-multishot",
-                                  "receive",     "receive-buffer", "receive-multishot",
-                                  "poll",        "poll-multishot", "poll-remove",
-                                  "timeout",     "timeout-remove", "send",
-                                  "send-pieces", "flood",          "cancel",
-                                  "cancel-slot", "cancel-all",     "shutdown",
-                                  "close",       "take-error",     "return-buffers"};
+constexpr const char* kNames[] = {"pair",
+                                  "pipe",
+                                  "socket",
+                                  "bind",
+                                  "listen",
+                                  "listener",
+                                  "linger",
+                                  "connect",
+                                  "accept",
+                                  "accept-multishot",
+                                  "receive",
+                                  "receive-buffer",
+                                  "receive-multishot",
+                                  "poll",
+                                  "poll-multishot",
+                                  "poll-remove",
+                                  "timeout",
+                                  "timeout-remove",
+                                  "read",
+                                  "send",
+                                  "write",
+                                  "send-pieces",
+                                  "flood",
+                                  "cancel",
+                                  "cancel-slot",
+                                  "cancel-all",
+                                  "shutdown",
+                                  "close",
+                                  "take-error",
+                                  "return-buffers"};
 static_assert(std::size(kNames) == static_cast<size_t>(Step::Kind::kReturnBuffers) + 1);
 
 constexpr const char* kTimes[] = {"now", "later", "now-of-clock", "later-of-clock", "negative"};
 constexpr int kEvents[] = {POLLIN, POLLIN, POLLOUT, POLLIN | POLLOUT, POLLRDHUP, POLLIN | POLLRDHUP, 0};
 
 constexpr int kSizes[] = {0, 1, 10, 63, 64, 65, 100, 200, 300};
+// Of pipes: around the page, which goes in whole, and the 65536 that fit.
+constexpr int kPipeSizes[] = {0, 1, 100, 3000, 4095, 4096, 4097, 5000, 20'000, 61'440, 65'536, 70'000};
 
 class Generator {
  public:
@@ -40,11 +63,13 @@ class Generator {
     AddConnection();
     while (program_.size() < size) AddAny();
     // Of TCP, what is sent in one batch may arrive in it or later: that depends on the network. And when a timeout
-    // comes within a batch, or completions of it count for one, is the kernel's affair.
-    const bool counts = std::any_of(program_.begin(), program_.end(),
-                                    [](const Step& step) { return step.kind == Kind::kTimeout && step.size != 0; });
+    // comes within a batch, when completions of it count for one, and who of several that were woken comes first, is
+    // the kernel's affair.
+    const bool alone = std::any_of(program_.begin(), program_.end(), [](const Step& step) {
+      return step.kind == Kind::kPollMultishot || (step.kind == Kind::kTimeout && step.size != 0);
+    });
     for (size_t i = 1; i < program_.size(); ++i) {
-      if (IsTcp(program_[i]) || counts || program_[i].kind == Kind::kTimeout)
+      if (IsTcp(program_[i]) || alone || program_[i].kind == Kind::kTimeout)
         program_[i].submit = program_[i - 1].submit = true;
     }
     return std::move(program_);
@@ -124,8 +149,10 @@ class Generator {
   }
 
   void AddAny() {
-    const uint64_t what = random_.Below(118);
-    if (what >= 100) {
+    const uint64_t what = random_.Below(136);
+    if (what >= 118) {
+      AddPipe(what);
+    } else if (what >= 100) {
       AddWait(what);
     } else if (what < 8) {
       AddConnection();
@@ -207,6 +234,30 @@ class Generator {
     }
   }
 
+  void AddPipe(uint64_t what) {
+    if (what < 121 || readers_.empty()) {
+      const int reader = NewSlot();
+      const int writer = NewSlot();
+      Add(Kind::kPipe, reader, writer).how = random_.OneIn(6) ? 1 : 0;
+      readers_.push_back(reader);
+      writers_.push_back(writer);
+    } else if (what < 125) {
+      Step& step = Add(Kind::kRead, OneOf(random_.OneIn(10) ? writers_ : readers_));
+      step.size = PipeSize();
+    } else if (what < 132) {
+      Step& step = Add(Kind::kWrite, OneOf(random_.OneIn(10) ? readers_ : writers_));
+      step.size = PipeSize();
+    } else if (what < 134) {
+      const int slot = OneOf(random_.OneIn(2) ? readers_ : writers_);
+      Add(random_.OneIn(2) ? Kind::kPoll : Kind::kPollMultishot, slot).events = Events();
+    } else if (what < 135) {
+      Add(random_.OneIn(2) ? Kind::kRead : Kind::kWrite, OneOf(streams_)).size = Size();
+    } else {
+      Add(Kind::kClose, OneOf(random_.OneIn(2) ? readers_ : writers_));
+    }
+  }
+
+  int PipeSize() { return kPipeSizes[random_.Below(std::size(kPipeSizes))]; }
   int Events() { return kEvents[random_.Below(std::size(kEvents))]; }
   bool IsTcp(const Step& step) const { return step.slot >= 0 && is_tcp_[step.slot]; }
   int Group() { return random_.OneIn(16) ? 2 : static_cast<int>(random_.Below(2)); }
@@ -222,6 +273,8 @@ class Generator {
   bool is_tcp_[kSlots] = {};
   std::vector<int> streams_;
   std::vector<int> listeners_;
+  std::vector<int> readers_;  // of pipes
+  std::vector<int> writers_;
 };
 
 }  // namespace
@@ -232,6 +285,9 @@ std::string Step::ToString() const {
   switch (kind) {
     case Kind::kPair:
       absl::StrAppend(&text, " s", other);
+      break;
+    case Kind::kPipe:
+      absl::StrAppend(&text, " s", other, how != 0 ? " nonblocking" : "");
       break;
     case Kind::kSocket:
     case Kind::kBind:
@@ -246,7 +302,9 @@ std::string Step::ToString() const {
       absl::StrAppend(&text, " into s", other);
       break;
     case Kind::kReceive:
+    case Kind::kRead:
     case Kind::kSend:
+    case Kind::kWrite:
     case Kind::kSendPieces:
       absl::StrAppend(&text, " ", size, " bytes");
       break;

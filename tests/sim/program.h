@@ -21,6 +21,7 @@ struct Step {
   enum class Kind {
     // Making sockets.
     kPair,      // `slot` and `other`: the ends of a Unix socket pair
+    kPipe,      // `slot` and `other`: the ends of a pipe, for reading and for writing; `how`: 1: not blocking
     kSocket,    // `slot`
     kBind,      // `slot` gets a name of its own
     kListen,    // `slot`
@@ -38,7 +39,9 @@ struct Step {
     kPollRemove,        // the poll of step `other`
     kTimeout,           // at `time`, or after `size` completions if that is not 0
     kTimeoutRemove,     // the timeout of step `other`
+    kRead,              // on `slot`, `size` bytes, as of a file
     kSend,              // `size` bytes
+    kWrite,             // the same as to a file
     kSendPieces,        // the same in three pieces, one of them empty
     kFlood,             // more than the socket takes
     kCancel,            // the request of step `other`, which may be done, or not be a request

@@ -2,6 +2,7 @@
 // (differential_test.cc) cannot look: at what time of the clock a timeout comes, what a poll tells exactly.
 
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -36,7 +37,7 @@ class Request final : public kevent::Kevent {
 
 class SimulatedRequests : public ::testing::Test {
  protected:
-  SimulatedRequests() {
+  explicit SimulatedRequests(const KernelOptions& options = KernelOptions()) : kernel_(options) {
     auto made = kevent::Ring::Create(&kernel_, kevent::RingOptions());
     EXPECT_TRUE(made.ok()) << made.status();
     ring_ = *std::move(made);
@@ -94,8 +95,63 @@ class SimulatedRequests : public ::testing::Test {
     return request.results.at(0);
   }
 
-  Kernel kernel_{KernelOptions()};
+  void StartWrite(Request* request, int fd, const std::vector<std::byte>& data) {
+    io_uring_sqe* sqe = Sqe();
+    io_uring_prep_write(sqe, fd, data.data(), static_cast<unsigned>(data.size()), 0);
+    Start(request, sqe);
+  }
+  int32_t Write(int fd, size_t size) {
+    const std::vector<std::byte> data(size);
+    Request request;
+    StartWrite(&request, fd, data);
+    Run(kQuietNs);
+    return request.results.at(0);
+  }
+  int32_t Read(int fd, size_t size) {
+    std::vector<std::byte> data(size);
+    Request request;
+    io_uring_sqe* sqe = Sqe();
+    io_uring_prep_read(sqe, fd, data.data(), static_cast<unsigned>(size), 0);
+    Start(&request, sqe);
+    Run(kQuietNs);
+    return request.results.at(0);
+  }
+
+  Kernel kernel_;
   std::unique_ptr<kevent::Ring> ring_;
+};
+
+KernelOptions WithShortCounts() {
+  KernelOptions options;
+  options.faults[Fault::kShortSend].ppm = 500'000;
+  options.faults[Fault::kShortReceive].ppm = 500'000;
+  return options;
+}
+
+class SimulatedFaults : public SimulatedRequests {
+ protected:
+  SimulatedFaults() : SimulatedRequests(WithShortCounts()) { kernel_.world()->faults.Start(); }
+};
+
+// Closed at the end.
+struct Pipe2 {
+  explicit Pipe2(Kernel* kernel) : kernel(kernel) {
+    int fds[2] = {-1, -1};
+    EXPECT_EQ(kernel->Pipe2(fds, O_CLOEXEC), 0);
+    read = fds[0];
+    write = fds[1];
+  }
+  Pipe2(const Pipe2&) = delete;
+  Pipe2& operator=(const Pipe2&) = delete;
+  ~Pipe2() {
+    for (const int fd : {read, write}) {
+      if (fd >= 0) kernel->Close(fd);
+    }
+  }
+
+  Kernel* const kernel;
+  int read = -1;
+  int write = -1;
 };
 
 // --- Timeouts
@@ -213,6 +269,56 @@ TEST_F(SimulatedRequests, ALevelTriggeredPollIsRefused) {
   EXPECT_EQ(poll.results, Results{-EINVAL});
   kernel_.Close(fds[0]);
   kernel_.Close(fds[1]);
+}
+
+// --- Pipes
+
+TEST_F(SimulatedRequests, APipeHoldsItsPagesAndGivesThemBackWhole) {
+  const Pipe2 pipe(&kernel_);
+  EXPECT_EQ(Write(pipe.write, 70'000), 65'536) << "a short write, not a wait";
+  Request waits;
+  const std::vector<std::byte> page(4096);
+  StartWrite(&waits, pipe.write, page);
+  Run(kQuietNs);
+  EXPECT_TRUE(waits.in_flight());
+  EXPECT_EQ(Read(pipe.read, 4095), 4095);
+  EXPECT_TRUE(waits.in_flight()) << "a page with one byte in it is not free";
+  EXPECT_EQ(Read(pipe.read, 1), 1);
+  EXPECT_EQ(waits.results, Results{4096});
+}
+
+TEST_F(SimulatedRequests, APipeWithoutAWriterEndsAndWithoutAReaderBreaks) {
+  Pipe2 ended(&kernel_);
+  EXPECT_EQ(Write(ended.write, 3), 3);
+  kernel_.Close(std::exchange(ended.write, -1));
+  EXPECT_EQ(kernel_.PollNow(ended.read, POLLIN), POLLIN | POLLHUP);
+  EXPECT_EQ(Read(ended.read, 10), 3);
+  EXPECT_EQ(Read(ended.read, 10), 0);
+  Pipe2 broken(&kernel_);
+  kernel_.Close(std::exchange(broken.read, -1));
+  EXPECT_EQ(kernel_.PollNow(broken.write, POLLOUT), POLLOUT | POLLERR);
+  EXPECT_EQ(Write(broken.write, 3), -EPIPE);
+}
+
+TEST_F(SimulatedRequests, APipeIsNoSocket) {
+  const Pipe2 pipe(&kernel_);
+  EXPECT_EQ(kernel_.Listen(pipe.read, 1), -ENOTSOCK);
+  EXPECT_EQ(Send(pipe.write, 1), -ENOTSOCK);
+  int fds[2];
+  EXPECT_EQ(kernel_.Pipe2(fds, O_DIRECT), -EINVAL);
+}
+
+TEST_F(SimulatedFaults, WritesOfAPageAreNeverShort) {
+  int shorter = 0;
+  for (int i = 0; i < 100; ++i) {
+    const Pipe2 pipe(&kernel_);
+    EXPECT_EQ(Write(pipe.write, 4096), 4096);
+    const int32_t large = Write(pipe.write, 20'000);
+    EXPECT_GT(large, 0);
+    shorter += large < 20'000 ? 1 : 0;
+    EXPECT_GE(Read(pipe.read, 4096), 1);
+  }
+  EXPECT_GT(shorter, 0) << "but larger ones are";
 }
 
 }  // namespace
