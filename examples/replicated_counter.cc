@@ -1,6 +1,6 @@
 // replicated_counter.cc: looks for the bug of replicated_counter.h on a simulated network, seed by seed.
 //
-//   bazel run //examples:replicated_counter                       finds it, and prints the one fault that it takes
+//   bazel run //examples:replicated_counter                       finds it, and prints the few faults that it takes
 //   bazel run //examples:replicated_counter -- --remembers        the service with the bug fixed: nothing found
 //   bazel run //examples:replicated_counter -- --seed=7 --seeds=1 one run
 //

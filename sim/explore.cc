@@ -45,6 +45,9 @@ class Stage {
     output_ = memfd_create("output of a run", MFD_CLOEXEC);
     EVRING_CHECK(output_ >= 0, "there is memory for the output of a run");
   }
+  // Of the last run.
+  const Journal::States& states() const { return journal_->states(); }
+
   Stage(const Stage&) = delete;
   Stage& operator=(const Stage&) = delete;
   ~Stage() {
@@ -236,6 +239,7 @@ Exploration Explore(const ExploreOptions& options, const Scenario& scenario) {
   Stage stage;
   Exploration result;
   std::unordered_set<uint64_t> digests;
+  const auto states = std::make_unique<Journal::States>();
   const absl::Time start = absl::Now();
   absl::Time next_line = start + options.progress_every;
   const auto enough = [&] {
@@ -249,6 +253,8 @@ Exploration Explore(const ExploreOptions& options, const Scenario& scenario) {
     result.injected += outcome.injected;
     digests.insert(outcome.digest);
     result.different = digests.size();
+    *states |= stage.states();
+    result.states = states->count();
     result.elapsed = absl::Now() - start;
     if (outcome.failed) {
       ExploreFailure& failure = result.failure.emplace();
@@ -270,8 +276,8 @@ Exploration Explore(const ExploreOptions& options, const Scenario& scenario) {
 
 std::string Exploration::Progress() const {
   const double seconds = std::max(absl::ToDoubleSeconds(elapsed), 1e-3);
-  return absl::StrCat(seeds, " seeds, ", different, " different runs, ", injected, " faults injected, ",
-                      static_cast<uint64_t>(static_cast<double>(seeds) / seconds), " runs per second",
+  return absl::StrCat(seeds, " seeds, ", different, " different runs, ", injected, " faults injected, ", states,
+                      " states seen, ", static_cast<uint64_t>(static_cast<double>(seeds) / seconds), " runs per second",
                       failure ? absl::StrCat("; seed ", failure->seed, " fails") : "");
 }
 

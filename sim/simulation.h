@@ -10,7 +10,7 @@
 // What it awaits is served by the simulated kernel (kernel.h): time is virtual, every order and every fault is the
 // seed's, and the same seed gives the same run.
 //
-// Threads: one Simulation at a time on one thread; Run() once. Inside, sim::World::… of Simulation::Current().
+// Threads: one Simulation runs at a time in a process; Run() once. Inside, tasks find it by Simulation::Current().
 
 #ifndef EVRING_SIM_SIMULATION_H_
 #define EVRING_SIM_SIMULATION_H_
@@ -65,6 +65,7 @@ class Simulation {
     EVRING_CHECK(runtime.ok(), "a simulated machine has room for its runtime");
     auto handle = (*runtime)->Spawn(Main(this, std::move(first)));
     EVRING_CHECK(handle.ok(), "a new runtime takes tasks");
+    const Running running(this);
     kernel_.Start();
     if constexpr (std::is_void_v<T>) {
       handle->Wait();
@@ -75,6 +76,9 @@ class Simulation {
       return result;
     }
   }
+
+  // The one that runs, for its tasks. nullptr: none does.
+  static Simulation* Current() { return current_; }
 
   // After Run().
   const SimulationReport& report() const { return report_; }
@@ -88,6 +92,18 @@ class Simulation {
   Random* random() { return &random_; }
 
  private:
+  // While a Simulation runs. Written while its workers have not begun, and when they have ended.
+  class Running {
+   public:
+    explicit Running(Simulation* simulation) {
+      EVRING_CHECK(current_ == nullptr, "one simulation runs at a time");
+      current_ = simulation;
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    ~Running() { current_ = nullptr; }
+  };
+
   template <class T>
   static Task<T> Main(Simulation* self, Task<T> first) {
     if constexpr (std::is_void_v<T>) {
@@ -100,6 +116,8 @@ class Simulation {
     }
   }
   void End();
+
+  static inline Simulation* current_ = nullptr;
 
   Kernel kernel_;
   Random random_;

@@ -4,27 +4,19 @@
 //     RunSeeds(1000, [](const SimulationOptions& options) { … EXPECT_… });
 //   }
 //
-//   EVRING_SIM_SEED=n       that seed alone, in this process, for a debugger
-//   EVRING_SIM_SECONDS=n    each scenario for so long instead, with a line about the progress each second on stderr
-//   EVRING_SIM_FROM=n       from that seed on
-//
-// A failure names its seed, and the faults, log lines and failed expectations of the shortest run that still fails.
-// Under a sanitizer, where a run takes ten times as long, the seeds are fewer.
+// What can be set from outside, and what a failure says: sim/testing.h.
 
 #ifndef EVRING_TESTS_SIM_SEEDS_H_
 #define EVRING_TESTS_SIM_SEEDS_H_
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <set>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "kevent/sanitizer.h"
 #include "runtime/placement.h"
 #include "runtime/sleep.h"
 #include "runtime/task.h"
@@ -32,41 +24,16 @@
 #include "sim/explore.h"
 #include "sim/random.h"
 #include "sim/simulation.h"
+#include "sim/testing.h"
 
 namespace evring::sim {
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-inline constexpr uint64_t kSeedsDivisor = 5;
-#else
-inline constexpr uint64_t kSeedsDivisor = 1;
-#endif
-
-inline uint64_t NumberFromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-// Runs `scenario` with `seeds` seeds, or as the environment says. It runs a Simulation with the options that it is
-// given, which it may change as a function of the seed, and says by gtest's EXPECT_… what has not held.
+// Runs `scenario` with `seeds` seeds, or as the environment says (RunSeeds, sim/testing.h).
 inline void RunSeeds(uint64_t seeds, const std::function<void(const SimulationOptions&)>& scenario) {
-  ExploreOptions options;
-  options.simulation.seed = NumberFromEnvironment("EVRING_SIM_FROM", 1);
-  if (const uint64_t seed = NumberFromEnvironment("EVRING_SIM_SEED", 0); seed != 0) {
-    options.simulation.seed = seed;
-    scenario(options.simulation);
-    return;
+  const Exploration exploration = RunSeeds(TestOptions().Seeds(seeds).Machine(SimulationOptions()), scenario);
+  if (exploration.seeds > 1) {
+    EXPECT_GT(exploration.injected, 0u) << "nothing has gone wrong in any run";
   }
-  options.seeds = seeds / kSeedsDivisor;
-  options.duration = absl::Seconds(NumberFromEnvironment("EVRING_SIM_SECONDS", 0));
-  if (options.duration > absl::ZeroDuration()) options.progress = stderr;
-  options.shrink_runs_max = 300;
-  const Exploration exploration = Explore(options, [&scenario](const SimulationOptions& simulation) {
-    scenario(simulation);
-    return !testing::Test::HasFailure();
-  });
-  std::printf("%s\n", exploration.Progress().c_str());
-  EXPECT_GT(exploration.injected, 0u) << "nothing has gone wrong in any run";
-  if (exploration.failure.has_value()) ADD_FAILURE() << exploration.failure->ToString();
 }
 
 // --- A machine that is too small for what runs on it, in ways that the seed says
