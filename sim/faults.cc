@@ -6,7 +6,7 @@ const char* FaultName(Fault fault) {
   static constexpr std::array<const char*, kFaults> kNames = {
       "short-receive", "short-send", "receive-error",  "send-error",   "accept-error",  "connect-error",
       "reset",         "no-buffers", "multishot-ends", "cancel-loses", "enter-refused", "interrupted",
-      "late-wake",     "deferred",   "slow",           "short-file",   "file-error"};
+      "late-wake",     "deferred",   "slow",           "short-file",   "file-error",    "clock-jump"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -34,6 +34,7 @@ FaultRules FaultRules::Storm() {
   rules[Fault::kReset].ppm = 4'000;
   rules[Fault::kEnterRefused].ppm = 10'000;
   rules[Fault::kFileError].ppm = 10'000;
+  rules[Fault::kClockJump].ppm = 500;
   return rules;
 }
 

@@ -35,8 +35,9 @@ enum class Fault : uint8_t {
   kSlow,           // the network holds data back
   kShortFile,      // a file's read or write stops short
   kFileError,      // EIO or ENOSPC from a file
+  kClockJump,      // the process stops for a while: at a call of the kernel, CLOCK_MONOTONIC has leapt forward
 };
-inline constexpr size_t kFaults = 17;
+inline constexpr size_t kFaults = 18;
 const char* FaultName(Fault fault);
 
 struct FaultRule {

@@ -147,6 +147,25 @@ std::vector<std::string> FileSystem::List(const std::string& directory) const {
   return {names.begin(), names.end()};
 }
 
+std::unique_ptr<FileSystem> FileSystem::AfterProcessCrash() const {
+  auto after = std::make_unique<FileSystem>(size_max_);
+  std::map<const File*, Handle> copies;
+  const auto copy = [&copies](const Handle& file) {
+    if (file == nullptr) return file;
+    Handle& made = copies[file.get()];
+    if (made == nullptr) made = std::make_shared<File>(*file);
+    return made;
+  };
+  for (const auto& [path, file] : seen_) after->seen_[path] = copy(file);
+  for (const auto& [path, file] : synced_) after->synced_[path] = copy(file);
+  for (const std::vector<Entry>& change : journal_) {
+    std::vector<Entry>& same = after->journal_.emplace_back();
+    for (const Entry& entry : change) same.push_back(Entry{entry.path, copy(entry.file)});
+  }
+  after->journal_begin_ = journal_begin_;
+  return after;
+}
+
 std::unique_ptr<FileSystem> FileSystem::AfterCrash(Random* random) const {
   std::map<std::string, Handle> names = synced_;
   const uint64_t committed = random->Below(journal_.size() + 1);

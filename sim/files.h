@@ -74,6 +74,9 @@ class FileSystem {
   // The names in a directory, sorted.
   std::vector<std::string> List(const std::string& directory) const;
 
+  // What a crash of the process at this moment leaves: all that it has written, in the page cache, which a loss of
+  // power may still lose. A file without a name is gone with it.
+  std::unique_ptr<FileSystem> AfterProcessCrash() const;
   // What a loss of power at this moment may leave on the disk.
   std::unique_ptr<FileSystem> AfterCrash(Random* random) const;
 

@@ -18,8 +18,10 @@ namespace {
 
 constexpr int kFirstRing = 900'000;
 constexpr uint64_t kDiskBytes = uint64_t{1} << 30;
-constexpr int64_t kLookNs = 50;     // about what a look at the clock takes: who waits by looking sees it move
-constexpr int64_t kCallNs = 1'000;  // about what a call of the kernel takes
+constexpr int64_t kJumpMinNs = 1'000'000;
+constexpr uint64_t kJumpDoublings = 18;  // up to 131 s
+constexpr int64_t kLookNs = 50;          // about what a look at the clock takes: who waits by looking sees it move
+constexpr int64_t kCallNs = 1'000;       // about what a call of the kernel takes
 
 }  // namespace
 
@@ -47,13 +49,20 @@ void Kernel::Fail(const std::string& why) {
 void Kernel::Count() {
   if (++calls_ > options_.calls_max && turns_.taken()) Fail("it goes on for ever");
   world_.Pass(kCallNs);
+  if (world_.Happens(Fault::kClockJump)) {
+    // From a millisecond to some minutes, each doubling as likely. What was to happen meanwhile happens afterwards.
+    const int64_t ns = kJumpMinNs << world_.faults.Below(kJumpDoublings);
+    world_.Say(absl::StrCat("the clock jumps by ", ns / kJumpMinNs, " ms"));
+    world_.Pass(ns);
+  }
   if (calls_ == options_.crash_at_call) {
-    world_.Say("power is lost");
+    world_.Say(options_.crash == Crash::kPower ? "power is lost" : "the process crashes");
     after_crash_ = AfterCrash();
   }
 }
 
 std::unique_ptr<FileSystem> Kernel::AfterCrash() const {
+  if (options_.crash == Crash::kProcess) return files_->AfterProcessCrash();
   Random random(options_.seed, /*stream=*/5);
   return files_->AfterCrash(&random);
 }

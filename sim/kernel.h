@@ -43,6 +43,9 @@
 
 namespace evring::sim {
 
+// What ends a run before its time: the whole machine, with its page cache, or the process alone.
+enum class Crash { kPower, kProcess };
+
 struct KernelOptions {
   KernelOptions() = default;
   uint64_t seed = 1;
@@ -53,10 +56,11 @@ struct KernelOptions {
   size_t pipe_bytes = 65'536;         // of whole pages of 4096
   int descriptors_max = 1024;
   std::shared_ptr<FileSystem> files;  // the disk as it is at the start; nullptr: an empty one
-  // Of the kernel: when so many calls have been made, power is lost. The run goes on, for nothing; what counts is the
-  // disk as it is then (TakeAfterCrash()), with which a second run may start. 0: never. Beyond the last call: at the
-  // end.
+  // Of the kernel: when so many calls have been made, the machine crashes, as `crash` says. The run goes on, for
+  // nothing; what counts are the files as they are then (TakeAfterCrash()), with which a second run may start. 0:
+  // never. Beyond the last call: at the end.
   uint64_t crash_at_call = 0;
+  Crash crash = Crash::kPower;
   uint64_t calls_max = 20'000'000;  // of the kernel: a run that makes more counts as endless
   size_t log_lines = 200;           // kept, to be printed on failure
   Journal* journal = nullptr;       // told of faults and lines as they come (sim/explore.h); borrowed
@@ -78,7 +82,7 @@ class Kernel final : public kevent::Kernel {
   int open_descriptors() const { return descriptors_.size() + file_requests_.open_descriptors(); }
   // The receive buffers that each worker's ring has from its program and has not picked, by their numbers.
   std::vector<std::multiset<uint16_t>> BuffersHeld() const;
-  // What the loss of power at options.crash_at_call left, or one now if that call has not come.
+  // What the crash at options.crash_at_call left, or one now if that call has not come.
   std::unique_ptr<FileSystem> TakeAfterCrash();
   const KernelOptions& options() const { return options_; }
 

@@ -39,6 +39,21 @@ int64_t Network::ArrivalTime(const Address& from, const Address& to, int64_t not
   return std::max(world_->now() + latency, not_before);
 }
 
+bool Network::Loses(const Address& from, const Address& to) {
+  const uint32_t loss_ppm = LinkBetween(from.host(), to.host()).loss_ppm;
+  if (loss_ppm == 0 || !world_->network.Chance(loss_ppm)) return false;
+  world_->Say("a segment is lost");
+  return true;
+}
+
+int64_t Network::DelayByLoss(const Address& from, const Address& to, int64_t first_ns) {
+  int64_t delay = 0;
+  for (int64_t next = first_ns; delay < kGiveUpNs && Loses(from, to); next = std::min(2 * next, kRetransmitMaxNs)) {
+    delay += next;
+  }
+  return std::min(delay, kGiveUpNs);
+}
+
 std::shared_ptr<Socket> Network::FindListener(const Address& address) const {
   const auto listening = [](const std::shared_ptr<Socket>& s) {
     return s != nullptr && s->state_ == Socket::State::kListening && !s->closed_ && !s->read_shut_;

@@ -17,13 +17,19 @@ namespace evring::sim {
 
 class Socket;
 
+inline constexpr int64_t kGiveUpNs = 924'600'000'000;  // after 15 retransmissions, as tcp_retries2 has it
+inline constexpr int64_t kRetransmitNs = 200'000'000;  // the first of data that is lost
+inline constexpr int64_t kRetransmitMaxNs = 120'000'000'000;
+inline constexpr int64_t kHandshakeNs = 1'000'000'000;  // the first of a request to connect, and of its answer
+
 // The hosts' addresses and the links between them.
 class Network {
  public:
   struct Link {
     int64_t latency_min_ns = 20'000;
     int64_t latency_max_ns = 200'000;
-    bool cut = false;  // nothing arrives; what is sent is kept until the link is whole again
+    bool cut = false;       // nothing arrives; what is sent is kept until the link is whole again
+    uint32_t loss_ppm = 0;  // of the segments, in millionths: sent again, they come later, and what is behind them too
   };
 
   Network(World* world, size_t buffer_bytes) : world_(world), buffer_bytes_(buffer_bytes) {}
@@ -38,6 +44,11 @@ class Network {
 
   // When something sent now from one host arrives at the other; after what was sent before.
   int64_t ArrivalTime(const Address& from, const Address& to, int64_t not_before);
+  // Whether a segment that is sent now is lost.
+  bool Loses(const Address& from, const Address& to);
+  // How much later a segment arrives because it is lost and sent again, after `first_ns`, then after twice the time
+  // each; kGiveUpNs: it is given up.
+  int64_t DelayByLoss(const Address& from, const Address& to, int64_t first_ns);
 
  private:
   friend class Socket;

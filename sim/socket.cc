@@ -9,9 +9,6 @@
 namespace evring::sim {
 namespace {
 
-constexpr int64_t kGiveUpNs = 924'600'000'000;  // as with tcp_retries2 of 15
-constexpr int64_t kRetransmitNs = 200'000'000;
-
 // What Linux wakes the waiters of a socket with (sock_def_readable(), sock_def_write_space()).
 constexpr short kReadable = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND;
 constexpr short kWritable = POLLOUT | POLLWRNORM | POLLWRBAND;
@@ -98,12 +95,12 @@ void Socket::Arrive(const Address& to, int tries) {
   world->At(network_->ArrivalTime(local_, to, 0), [self = shared_from_this(), to, tries, world] {
     if (self->closed_ || self->state_ != State::kConnecting) return;
     Network* network = self->network_;
-    const bool held = network->Holds(self->local_, to);
+    const bool held = network->Holds(self->local_, to) || network->Loses(self->local_, to);
     const std::shared_ptr<Socket> listener = held ? nullptr : network->FindListener(to);
     const bool lost = held || (listener != nullptr && listener->backlog_.size() >= listener->backlog_max_);
     if (lost) {
       // The request is sent again after one second, two, four, … as TCP does; after six times it is given up.
-      world->After(int64_t{1'000'000'000} << tries, [self, to, tries] {
+      world->After(kHandshakeNs << tries, [self, to, tries] {
         if (self->closed_ || self->state_ != State::kConnecting) return;
         if (tries == 6) {
           self->Fail(ETIMEDOUT);
@@ -113,7 +110,8 @@ void Socket::Arrive(const Address& to, int tries) {
       });
       return;
     }
-    const int64_t back = network->ArrivalTime(to, self->local_, 0);
+    const int64_t back =
+        network->ArrivalTime(to, self->local_, 0) + network->DelayByLoss(to, self->local_, kHandshakeNs);
     if (listener == nullptr) {
       world->At(back, [self] {
         if (!self->closed_ && self->state_ == State::kConnecting) self->Fail(ECONNREFUSED);
@@ -262,8 +260,15 @@ void Socket::ShutByPeer(bool read, bool write) {
 
 void Socket::Transmit(Flow::Segment::Kind kind, std::vector<std::byte> bytes) {
   out_->under_way += bytes.size();
-  out_->last_arrival = network_->ArrivalTime(local_, peer_address_, out_->last_arrival);
+  const int64_t delay = network_->DelayByLoss(local_, peer_address_, kRetransmitNs);
+  if (delay == kGiveUpNs) {
+    network_->world()->After(kGiveUpNs, [self = shared_from_this()] { self->Reset(ETIMEDOUT); });
+    out_->last_arrival = kNever;  // of what follows too
+  }
+  const int64_t arrival = network_->ArrivalTime(local_, peer_address_, 0) + delay;
+  out_->last_arrival = std::max(arrival, out_->last_arrival);
   out_->segments.push_back({out_->last_arrival, kind, std::move(bytes)});
+  if (out_->last_arrival == kNever) return;
   network_->world()->At(out_->last_arrival, [self = shared_from_this(), peer = peer_.lock()] { self->Deliver(peer); });
 }
 

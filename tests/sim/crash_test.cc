@@ -1,5 +1,5 @@
-// crash_test.cc: power is lost at every moment of a program that replaces a file, and the program starts again from
-// what the disk then holds.
+// crash_test.cc: power is lost, or the process dies, at every moment of a program that replaces a file, and the program
+// starts again from what is left.
 
 #include <fcntl.h>
 
@@ -113,6 +113,54 @@ TEST(Crash, ARenameWithoutASyncIsCaught) {
     again.files = before.report().after_crash;
     Simulation after(again);
     const absl::StatusOr<std::string> found = after.Run(Load());
+    ASSERT_TRUE(found.ok()) << found.status();
+    if (*found != Version(0) && *found != Version(1)) ++torn;
+  }
+  EXPECT_GT(torn, 0);
+}
+
+// The process alone dies at every moment of the same: without a sync all that was written is there.
+TEST(Crash, WhatAProcessHasWrittenOutlivesItWithoutASync) {
+  bool whole = false;
+  for (uint64_t call = 1; call <= 60; ++call) {
+    SimulationOptions options;
+    options.seed = call;
+    options.crash_at_call = call;
+    options.crash = Crash::kProcess;
+    Simulation before(options);
+    EXPECT_TRUE(before.Run(ReplaceWithoutSync(1)).ok());
+    SimulationOptions again;
+    again.files = before.report().after_crash;
+    Simulation after(again);
+    const absl::StatusOr<std::string> found = after.Run(Load());
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_TRUE(*found == Version(0) || *found == Version(1)) << "call " << call;
+    EXPECT_TRUE(!whole || *found == Version(1)) << "call " << call << ": what was there once stays";
+    whole = *found == Version(1);
+  }
+  EXPECT_TRUE(whole);
+}
+
+Task<> Nothing() { co_return; }
+
+// After the restart the content is in the page cache only: a loss of power may still take it.
+TEST(Crash, ALossOfPowerAfterTheProcessHasDiedLosesWhatWasNotSynced) {
+  int torn = 0;
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    SimulationOptions options;
+    options.seed = seed;
+    options.crash_at_call = 1'000'000;  // after the end
+    options.crash = Crash::kProcess;
+    Simulation first(options);
+    EXPECT_TRUE(first.Run(ReplaceWithoutSync(1)).ok());
+    options.files = first.report().after_crash;
+    options.crash = Crash::kPower;
+    Simulation second(options);
+    second.Run(Nothing());
+    SimulationOptions again;
+    again.files = second.report().after_crash;
+    Simulation third(again);
+    const absl::StatusOr<std::string> found = third.Run(Load());
     ASSERT_TRUE(found.ok()) << found.status();
     if (*found != Version(0) && *found != Version(1)) ++torn;
   }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -61,6 +62,21 @@ TEST(Simulation, EverydayTroubleChangesNothing) {
     }
   }
   EXPECT_GT(injected, 1000u);
+}
+
+Task<> SleepOften() {
+  for (int i = 0; i < 1000; ++i) EXPECT_TRUE((co_await Sleep(absl::Milliseconds(1))).ok());
+}
+
+TEST(Simulation, AClockThatJumpsEndsSleepsLateAndNoneEarly) {
+  SimulationOptions options = Seeded(1);
+  options.faults[Fault::kClockJump].ppm = 10'000;
+  Simulation simulation(options);
+  simulation.Run(SleepOften());
+  const size_t jumps = simulation.report().injected.size();
+  EXPECT_GT(jumps, 10u);
+  EXPECT_GT(simulation.report().virtual_time, absl::Seconds(10)) << "jumps of seconds and minutes are among them";
+  EXPECT_NE(simulation.report().log.find("fault clock-jump"), std::string::npos);
 }
 
 TEST(Simulation, AStormEndsInAnswersOrErrors) {
@@ -119,6 +135,70 @@ TEST(Simulation, ACutLinkHoldsBackWhatIsSent) {
   const absl::Duration took = simulation.Run(AskAcrossACut(&simulation));
   EXPECT_GE(took, absl::Seconds(30));
   EXPECT_LT(took, absl::Seconds(32));
+}
+
+// How long it takes until so many bytes have come back over a link that loses some of what is sent.
+Task<absl::Duration> AskAcrossALossyLink(Simulation* simulation, uint32_t loss_ppm, size_t size) {
+  auto listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
+  JoinHandle<absl::Status> server = co_await Spawn(Serve(&*listener));
+  Network::Link link;
+  link.loss_ppm = loss_ppm;
+  simulation->network()->SetLink("10.0.0.1", "10.0.0.2", link);
+  const absl::Time start = simulation->Now();
+  auto stream = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
+                                              *net::SocketAddress::Parse("10.0.0.2:0"));
+  EXPECT_TRUE(stream.ok()) << stream.status();
+  std::vector<std::byte> sent(100);
+  std::vector<std::byte> back;
+  std::array<std::byte, 300> buffer;
+  for (size_t round = 0; round * sent.size() < size; ++round) {
+    for (size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<std::byte>(round + i);
+    EXPECT_TRUE((co_await stream->Write(sent)).ok());
+    back.clear();
+    while (back.size() < sent.size()) {
+      const absl::StatusOr<size_t> n = co_await stream->Read(buffer);
+      EXPECT_TRUE(n.ok() && *n != 0) << n.status();
+      if (!n.ok() || *n == 0) break;
+      back.insert(back.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(*n));
+    }
+    EXPECT_EQ(back, sent) << "whole, and in order";
+  }
+  const absl::Duration took = simulation->Now() - start;
+  stream->Close();
+  listener->Shutdown();
+  static_cast<void>(co_await std::move(server));
+  co_return took;
+}
+
+TEST(Simulation, ALossyLinkDelaysWhatIsSentAndLosesNothing) {
+  Simulation clean(Seeded(5));
+  EXPECT_LT(clean.Run(AskAcrossALossyLink(&clean, 0, 5000)), absl::Milliseconds(100));
+  Simulation lossy(Seeded(5));
+  const absl::Duration took = lossy.Run(AskAcrossALossyLink(&lossy, 200'000, 5000));
+  // Of 100 segments about 20 are lost once, 4 twice, …
+  EXPECT_GE(took, absl::Seconds(2));
+  EXPECT_LT(took, absl::Seconds(30));
+}
+
+Task<absl::Status> WriteIntoTheVoid(Simulation* simulation) {
+  auto listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
+  auto stream = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
+                                              *net::SocketAddress::Parse("10.0.0.2:0"));
+  EXPECT_TRUE(stream.ok()) << stream.status();
+  Network::Link link;
+  link.loss_ppm = 1'000'000;
+  simulation->network()->SetLink("10.0.0.1", "10.0.0.2", link);
+  std::array<std::byte, 1> byte = {};
+  EXPECT_TRUE((co_await stream->Write(byte)).ok());
+  co_return (co_await stream->Read(byte)).status();
+}
+
+TEST(Simulation, WhatIsLostAgainAndAgainIsGivenUpAsInLinux) {
+  Simulation simulation(Seeded(5));
+  const absl::Status status = simulation.Run(WriteIntoTheVoid(&simulation));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  EXPECT_GE(simulation.report().virtual_time, absl::Seconds(924));
+  EXPECT_LT(simulation.report().virtual_time, absl::Seconds(926));
 }
 
 Task<absl::Status> ConnectAcrossACut(Simulation* simulation) {
