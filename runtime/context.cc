@@ -20,13 +20,17 @@ struct TaskContext::Stopping {
 constinit thread_local TaskContext::Stopping* TaskContext::stopping_ = nullptr;
 
 TaskContext::TaskContext(Scheduler* scheduler, TaskContext* parent)
-    : scheduler_(scheduler), parent_(parent), is_root_(parent == nullptr) {
+    : scheduler_(scheduler),
+      parent_(parent),
+      locals_(parent == nullptr ? nullptr : internal::LocalBinding::Share(parent->locals_)),
+      is_root_(parent == nullptr) {
   if (parent_ != nullptr) parent_->Ref();
 }
 
 TaskContext::~TaskContext() {
   EVRING_CHECK(first_child_ == nullptr, "a context outlives its children");
   EVRING_CHECK(observers_ == nullptr, "an observer has a reference to what it observes");
+  internal::LocalBinding::Release(locals_);
   if (parent_ != nullptr) parent_->Unref();
 }
 
@@ -72,6 +76,7 @@ void TaskContext::CarryOutStop(Wait* wait) {
   }
   for (TaskContext* child = first_child_; child != nullptr; child = child->next_sibling_) {
     Wait* child_wait = nullptr;
+    if (child->shielded_) continue;
     if (!child->word_.Stop(&child_wait)) continue;
     child->Ref();
     stopping_->stops.push_back({child, child_wait});
@@ -109,10 +114,11 @@ void TaskContext::LinkToParent() {
     parent_->first_child_ = this;
     Ref();  // the list's
   }
-  if (parent_->stop_requested()) RequestStop();
+  if (parent_->stop_requested() && !shielded_) RequestStop();
 }
 
 void TaskContext::MarkCompleted() {
+  if (locals_ != nullptr) SetLocals(nullptr);  // a handle that is kept keeps none of them
   if (had_children_) {
     // Children that were let go may still run; they then take us out of the tree as the last of them leaves.
     std::lock_guard lock(children_lock_);

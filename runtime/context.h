@@ -21,8 +21,9 @@
 // word. All steps are read-modify-writes of one word, so they have one order.
 //
 // The tree. A spawned task is linked into its parent's list of children until it has completed and has no children
-// left; a stop goes down the tree. Linking and the stop race as: RequestStop sets kStop, then takes the list's lock;
-// LinkToParent links under the lock, then looks at kStop. One of the two sees the other. (Observers: the same.)
+// left; a stop goes down the tree, past children that are shielded. Linking and the stop race as: RequestStop sets
+// kStop, then takes the list's lock; LinkToParent links under the lock, then looks at kStop. One of the two sees the
+// other. (Observers: the same.)
 //
 // A stop is carried out without recursion, however deep tasks wait for each other: a RequestStop() inside of another on
 // the same thread (a join passes the stop on, say) sets kStop and leaves the rest to the outermost.
@@ -38,6 +39,7 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/local_binding.h"
 #include "runtime/spin_lock.h"
 #include "runtime/wait_word.h"
 
@@ -166,6 +168,8 @@ class TaskContext {
   // True: `observer` will not be told. False: the call has begun, or ended. Any thread.
   bool RemoveObserver(StopObserver* observer);
 
+  // A stop of the parent will not reach this, nor what is below it. Before LinkToParent().
+  void ShieldFromParent() { shielded_ = true; }
   // Links `this` into its parent's list; before the task can run. No effect without a parent.
   void LinkToParent();
 
@@ -176,6 +180,17 @@ class TaskContext {
   // A context without a parent: called when its last child has left, with no lock held. Other contexts: never.
   virtual void OnLastChildLeft() {}
   bool has_children();
+
+  // --- Task-local values
+  // ----------------------------------------------------------------------------------------------
+
+  // What the task sees: the binding made last, or nullptr. By the task, and by whoever makes a child of it; a scope of
+  // a group keeps what it began with.
+  internal::LocalBinding* locals() const { return locals_; }
+  // Shares `locals`, and lets go of what was there. By the task, or before it can run.
+  void SetLocals(internal::LocalBinding* locals) {
+    internal::LocalBinding::Release(std::exchange(locals_, internal::LocalBinding::Share(locals)));
+  }
 
   // --- Lifetime
   // -------------------------------------------------------------------------------------------------------
@@ -208,8 +223,10 @@ class TaskContext {
   WaitWord<Wait> word_;
   std::coroutine_handle<> resume_;
   Scheduler* const scheduler_;
-  TaskContext* parent_;  // counted; until this leaves the tree
-  const bool is_root_;   // made without a parent
+  TaskContext* parent_;             // counted; until this leaves the tree
+  internal::LocalBinding* locals_;  // counted; inherited from the parent, until this has completed
+  const bool is_root_;              // made without a parent
+  bool shielded_ = false;           // never changes once linked
 
   SpinLock children_lock_;
   bool completed_ = false;  // these five under children_lock_

@@ -80,6 +80,7 @@ class PromiseBase {
   FinalAwaiter final_suspend() noexcept { return {}; }
 
   TaskContext* context() const { return context_; }
+  std::coroutine_handle<> continuation() const { return continuation_; }
 
   void Attach(std::coroutine_handle<> continuation, TaskContext* context) {
     continuation_ = continuation;

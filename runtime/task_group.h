@@ -116,6 +116,7 @@ class TaskGroup::SpawnAwaiter : private internal::CurrentContextAwaiter {
   using CurrentContextAwaiter::await_suspend;
   void await_resume() {
     auto* child = new Child<T>(group_->Scope(context_), std::move(task_), group_);
+    child->SetLocals(context_->locals());  // the spawning task's, which may see more than the scope
     group_->counter_.Add();
     child->LinkToParent();
     child->Schedule();

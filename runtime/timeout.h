@@ -63,6 +63,23 @@ class TimedTask final : public Spawned<T> {
 
   DeadlineTimer& timer() { return timer_; }
 
+  // After the end: the result, or kDeadlineExceeded in its place. Once.
+  RunResultType<T> TakeTimedResult() {
+    const bool expired = timer_.expired();
+    if constexpr (std::is_void_v<T>) {
+      this->TakeResult();
+      if (!expired) return absl::OkStatus();
+    } else {
+      T result = this->TakeResult();
+      if constexpr (RunResult<T>::kIsStatus) {
+        if (!expired || result.ok()) return result;
+      } else {
+        if (!expired) return result;
+      }
+    }
+    return absl::DeadlineExceededError("the deadline has passed");
+  }
+
  private:
   void OnEnded() noexcept override { timer_.Cancel(); }
 
@@ -136,24 +153,11 @@ class [[nodiscard]] DeadlineAwaiter final : private Wait {
   }
 
   Result await_resume() {
-    const bool expired = timed_->timer().expired();
     if (deadline_ != nullptr) {
-      deadline_->expired_ = expired;
+      deadline_->expired_ = timed_->timer().expired();
       deadline_->timer_ = nullptr;
     }
-    if constexpr (std::is_void_v<T>) {
-      timed_->TakeResult();
-      if (expired) return absl::DeadlineExceededError("the deadline has passed");
-      return absl::OkStatus();
-    } else {
-      T result = timed_->TakeResult();
-      if constexpr (internal::RunResult<T>::kIsStatus) {
-        if (!expired || result.ok()) return result;
-      } else {
-        if (!expired) return result;
-      }
-      return absl::DeadlineExceededError("the deadline has passed");
-    }
+    return timed_->TakeTimedResult();
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <coroutine>
@@ -219,6 +220,21 @@ class Counted {
 
  private:
   std::atomic<int>* const alive_;
+};
+
+// How far the stack has been seen to reach.
+class StackRange {
+ public:
+  [[gnu::noinline]] void Note() {
+    const auto at = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+    low_ = std::min(low_, at);
+    high_ = std::max(high_, at);
+  }
+  size_t bytes() const { return high_ - low_; }
+
+ private:
+  uintptr_t low_ = UINTPTR_MAX;
+  uintptr_t high_ = 0;
 };
 
 // Threads that start while one of these lives have a small stack: what nests instead of transferring overflows it.

@@ -24,21 +24,6 @@ using namespace evring::testing;
 // --- Flat
 // -------------------------------------------------------------------------------------------------------------
 
-// How far the stack has been seen to reach.
-class StackRange {
- public:
-  [[gnu::noinline]] void Note() {
-    const auto at = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-    low_ = std::min(low_, at);
-    high_ = std::max(high_, at);
-  }
-  size_t bytes() const { return high_ - low_; }
-
- private:
-  uintptr_t low_ = UINTPTR_MAX;
-  uintptr_t high_ = 0;
-};
-
 Task<int> Leaf(int i, StackRange* stack) {
   if ((i & 0xffff) == 0) stack->Note();
   co_return i & 1;
