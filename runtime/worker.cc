@@ -165,8 +165,11 @@ void Worker::PushNext(TaskContext* context) {
 }
 
 void Worker::PushBack(TaskContext* context) {
+  // Behind two others it needs no announcement of its own: theirs is not over before the queue is empty, for each
+  // searcher that finds something there sees to it that the rest is found (hand-on, idle.h).
+  const bool announced = queue_.SizeApprox() > 1;
   Enqueue(context);
-  NotifyOfMore();
+  if (!announced) NotifyOfMore();
 }
 
 void Worker::Enqueue(TaskContext* context) {
