@@ -119,14 +119,14 @@ Queue::~Queue() {
   calls_.reset();
   for (;;) {
     Event dropped;
-    while (TryNext(&dropped)) {
-    }
+    while (TryNext(&dropped)) Drop(dropped);
     {
       Lock lock(mutex_);
       TakeBack();
       while (line_first_ != nullptr) {
         Registration* const registration = line_first_;
         LeaveLine(registration);
+        if (registration->posted) Drop(registration->event);
         registrations_.Free(registration);
       }
       if (armed_ == 0) break;

@@ -77,7 +77,8 @@ class Queue {
   // Errors: as Ring::Create(); kInvalidArgument for `entries`.
   static absl::StatusOr<std::unique_ptr<Queue>> Create(QueueOptions options);
 
-  // Cancels all requests and waits for their ends; their records are dropped. Nobody uses the queue any more.
+  // Cancels all requests and waits for their ends; their records are dropped, and a descriptor that one of them has
+  // accepted is closed. Nobody uses the queue any more.
   ~Queue();
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;

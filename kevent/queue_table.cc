@@ -104,8 +104,8 @@ GivenRecords* GivenRecords::OfThisThread() {
 GivenRecords::~GivenRecords() {
   for (const Item& item : items_) {
     const HeldEntry entry(item.serial);
-    // Without memory for it the record is lost, as the thread's answer to it is.
-    if (entry) static_cast<void>(entry->queue->Post(item.record));
+    // Without its queue, or memory for it, the record is lost, as the thread's answer to it is.
+    if (!entry || entry->queue->Post(item.record) != 0) Drop(item.record);
   }
 }
 

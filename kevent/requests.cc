@@ -66,8 +66,10 @@ int PrepareTimer(const Event& event, Registration* r) {
   const kevent_timer timer = r->memory.timer;
   if (timer.clock != CLOCK_MONOTONIC && timer.clock != CLOCK_REALTIME && timer.clock != CLOCK_BOOTTIME) return -EINVAL;
   if (!IsTime(timer.first) || !IsTime(timer.interval)) return -EINVAL;
-  r->argument = timer.clock;
-  r->due_ns = ToNs(timer.first) + (timer.absolute != 0 ? 0 : NowNs(timer.clock));
+  // What was counted from now does not move when the clock is set, timer_settime(2).
+  const bool moves = timer.absolute != 0 || timer.clock != CLOCK_REALTIME;
+  r->argument = moves ? timer.clock : CLOCK_MONOTONIC;
+  r->due_ns = ToNs(timer.first) + (timer.absolute != 0 ? 0 : NowNs(r->argument));
   r->period_ns = ToNs(timer.interval);
   r->goes_on = r->period_ns > 0;
   return 0;
@@ -83,7 +85,10 @@ int PrepareDelay(const Event& event, Registration* r) {
 }
 
 int PrepareSignal(Registration* r) {
-  if (r->descriptor < 1 || r->descriptor >= NSIG) return -EINVAL;
+  // A signalfd for these two is made, and never ready.
+  if (r->descriptor < 1 || r->descriptor >= NSIG || r->descriptor == SIGKILL || r->descriptor == SIGSTOP) {
+    return -EINVAL;
+  }
   sigset_t set;
   sigemptyset(&set);
   if (sigaddset(&set, r->descriptor) != 0) return -EINVAL;
@@ -95,10 +100,21 @@ int PrepareProcess(const Opcodes& opcodes, Registration* r) {
   constexpr int kOptions = WEXITED | WSTOPPED | WCONTINUED | WNOWAIT;
   if (r->descriptor <= 0 || (r->argument & ~kOptions) != 0) return -EINVAL;
   if ((r->argument & ~WNOWAIT) == 0) r->argument |= WEXITED;
+  // The same state would be reported without end.
+  if (r->goes_on && (r->argument & WNOWAIT) != 0) return -EINVAL;
   if (opcodes.test(kOpWaitId)) return 0;
-  // A descriptor of a process tells its end only.
-  if ((r->argument & (WSTOPPED | WCONTINUED)) != 0) return -ENOSYS;
-  r->own_fd = static_cast<int>(syscall(SYS_pidfd_open, r->descriptor, 0));
+  const auto pid = static_cast<id_t>(r->descriptor);
+  if ((r->argument & (WSTOPPED | WCONTINUED)) != 0) {
+    // A descriptor of a process tells its end only, and a helper thread is there for one call.
+    r->helped = true;
+    return r->goes_on ? -ENOSYS : 0;
+  }
+  siginfo_t unused;
+  if (waitid(P_PID, pid, &unused, WEXITED | WNOHANG | WNOWAIT) != 0) {
+    r->helped = true;  // no child of ours: the call says so at once, where a descriptor would wait for its end
+    return 0;
+  }
+  r->own_fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   return r->own_fd < 0 ? -errno : 0;
 }
 
@@ -107,7 +123,15 @@ int PrepareIo(const Event& event, Registration* r) {
   const kevent_io& io = r->memory.io;
   if (io.size > 0x7fff'f000) return -EINVAL;  // what one call moves at most, read(2)
   const bool socket = r->type == EventType::kReceive || r->type == EventType::kSend;
-  return !socket && io.flags != 0 ? -EINVAL : 0;
+  if (!socket && io.flags != 0) return -EINVAL;
+  const bool placed = r->type == EventType::kFileRead || r->type == EventType::kFileWrite;
+  return placed && io.offset < -1 ? -EINVAL : 0;
+}
+
+int PrepareFlock(Registration* r) {
+  r->helped = true;
+  const int operation = r->argument & ~LOCK_NB;
+  return operation == LOCK_SH || operation == LOCK_EX || operation == LOCK_UN ? 0 : -EINVAL;
 }
 
 int PrepareLock(const Event& event, Registration* r) {
@@ -134,8 +158,7 @@ bool ReportProcess(Registration* r, Event* record) {
   const siginfo_t& info = r->memory.process;
   record->result = info.si_status;
   record->payload = uint64_t{static_cast<uint32_t>(info.si_code)} << 32 | static_cast<uint32_t>(info.si_pid);
-  return info.si_code == CLD_STOPPED || info.si_code == CLD_CONTINUED || info.si_code == CLD_TRAPPED ||
-         (r->argument & WNOWAIT) != 0;
+  return info.si_code == CLD_STOPPED || info.si_code == CLD_CONTINUED || info.si_code == CLD_TRAPPED;
 }
 
 void ReportTimer(Registration* r, Event* record) {
@@ -168,6 +191,7 @@ int Prepare(const Event& event, const Opcodes& opcodes, Registration* r) {
     case EventType::kMq:
       return r->argument == 0 || (r->argument & ~0xffff) != 0 ? -EINVAL : 0;
     case EventType::kAccept:
+      return (r->argument & ~(SOCK_CLOEXEC | SOCK_NONBLOCK)) != 0 ? -EINVAL : 0;
     case EventType::kSync:
     case EventType::kDataSync:
     case EventType::kSigevent:
@@ -197,6 +221,7 @@ int Prepare(const Event& event, const Opcodes& opcodes, Registration* r) {
       return PrepareProcess(opcodes, r);
     case EventType::kFutex:
       r->helped = !opcodes.test(kOpFutexWait);
+      if ((r->descriptor & ~KEVENT_FUTEX_PRIVATE) != 0) return -EINVAL;
       return r->pointer == 0 || r->pointer % alignof(uint32_t) != 0 ? -EINVAL : 0;
     case EventType::kFutexV:
       r->helped = !opcodes.test(kOpFutexWaitV);
@@ -211,8 +236,7 @@ int Prepare(const Event& event, const Opcodes& opcodes, Registration* r) {
       r->helped = true;
       return CopyArgument(event, &r->memory.memory);
     case EventType::kFlock:
-      r->helped = true;
-      return (r->argument & ~(LOCK_SH | LOCK_EX | LOCK_UN | LOCK_NB)) != 0 ? -EINVAL : 0;
+      return PrepareFlock(r);
     case EventType::kLock:
       r->helped = true;
       return PrepareLock(event, r);
@@ -230,6 +254,7 @@ void Arm(Registration* r, io_uring_sqe* sqe) {
   switch (r->type) {
     case EventType::kPoll:
     case EventType::kMq:
+      // The kernel adds POLLRDHUP to what is asked for, beside the POLLERR and POLLHUP of poll(2).
       io_uring_prep_poll_add(sqe, r->descriptor, static_cast<unsigned>(r->argument));
       break;
     case EventType::kAccept:
@@ -341,6 +366,9 @@ int32_t CallBlocking(Registration* r) {
     case EventType::kFutexV:
       rc = syscall(SYS_futex_waitv, Pointer<void>(r->pointer), r->argument, 0, nullptr, 0);
       break;
+    case EventType::kProcess:
+      rc = waitid(P_PID, static_cast<id_t>(r->descriptor), &r->memory.process, r->argument);
+      break;
     default:
       EVRING_CHECK(false, "no helper thread waits for this type");
   }
@@ -378,6 +406,10 @@ bool Report(Registration* r, int32_t result, Event* record) {
     default:
       return result >= 0;
   }
+}
+
+void Drop(const Event& record) {
+  if (record.type == EventType::kAccept && record.result >= 0) close(record.result);
 }
 
 }  // namespace evring::kevent

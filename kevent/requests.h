@@ -37,6 +37,9 @@ int32_t CallBlocking(Registration* registration);
 // periodic. False: the record is the last one, though the registration goes on reporting.
 bool Report(Registration* registration, int32_t result, Event* record);
 
+// Gives back what a record carries that nobody will get: closes an accepted descriptor.
+void Drop(const Event& record);
+
 }  // namespace evring::kevent
 
 #endif  // EVRING_KEVENT_REQUESTS_H_
