@@ -70,6 +70,7 @@ struct SyncHost {
   using Context = SyncTask;
   using Word = evring::internal::StateWord<ModelAtomics, SyncTurnstile>;
   using Lock = ModelMutex;
+  using Atomics = ModelAtomics;
 };
 
 // A co_await, as in runtime/sync/internal/awaiter.h. Returns the node's state at its end.

@@ -5,6 +5,7 @@
 
 #include <coroutine>
 
+#include "kevent/atomics.h"
 #include "runtime/context.h"
 #include "runtime/spin_lock.h"
 #include "runtime/sync/internal/state_word.h"
@@ -19,6 +20,7 @@ struct RuntimeHost {
   using Context = TaskContext;
   using Word = StateWord<>;
   using Lock = SpinLock;
+  using Atomics = StdAtomics;
 };
 
 // A `Core` as for Suspension, with

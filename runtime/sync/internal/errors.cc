@@ -9,8 +9,33 @@ const absl::Status& LockCancelled() {
   return status;
 }
 
+const absl::Status& SharedLockCancelled() {
+  static const auto& status = *new absl::Status(absl::CancelledError("lock shared mutex: cancelled"));
+  return status;
+}
+
+const absl::Status& CondVarCancelled() {
+  static const auto& status = *new absl::Status(absl::CancelledError("wait for condition variable: cancelled"));
+  return status;
+}
+
 const absl::Status& WaitCancelled() {
   static const auto& status = *new absl::Status(absl::CancelledError("wait for event: cancelled"));
+  return status;
+}
+
+const absl::Status& LatchCancelled() {
+  static const auto& status = *new absl::Status(absl::CancelledError("wait for latch: cancelled"));
+  return status;
+}
+
+const absl::Status& BarrierCancelled() {
+  static const auto& status = *new absl::Status(absl::CancelledError("wait at barrier: cancelled"));
+  return status;
+}
+
+const absl::Status& WatchCancelled() {
+  static const auto& status = *new absl::Status(absl::CancelledError("wait for watched value: cancelled"));
   return status;
 }
 
@@ -36,6 +61,26 @@ const absl::Status& SendClosed() {
 
 const absl::Status& ReceiveClosed() {
   static const auto& status = *new absl::Status(absl::OutOfRangeError("receive from channel: closed"));
+  return status;
+}
+
+const absl::Status& NoMemoryToSend() {
+  static const auto& status = *new absl::Status(absl::ResourceExhaustedError("send to channel: no memory"));
+  return status;
+}
+
+const absl::Status& WatchNotSet() {
+  static const auto& status = *new absl::Status(absl::FailedPreconditionError("set watched value: closed"));
+  return status;
+}
+
+const absl::Status& WatchClosed() {
+  static const auto& status = *new absl::Status(absl::OutOfRangeError("wait for watched value: closed"));
+  return status;
+}
+
+const absl::Status& WatchUnchanged() {
+  static const auto& status = *new absl::Status(absl::UnavailableError("look for watched value: it has not changed"));
   return status;
 }
 

@@ -10,19 +10,30 @@ namespace evring::internal {
 
 // kCancelled: a stop was requested.
 const absl::Status& LockCancelled();
+const absl::Status& SharedLockCancelled();
 const absl::Status& WaitCancelled();
+const absl::Status& CondVarCancelled();
+const absl::Status& LatchCancelled();
+const absl::Status& BarrierCancelled();
+const absl::Status& WatchCancelled();
 const absl::Status& AcquireCancelled();
 const absl::Status& SendCancelled();
 const absl::Status& ReceiveCancelled();
 
 // kFailedPrecondition: no value gets in any more.
 const absl::Status& SendClosed();
+const absl::Status& WatchNotSet();
 // kOutOfRange, as at the end of a file: no value comes out any more.
 const absl::Status& ReceiveClosed();
+const absl::Status& WatchClosed();
 
 // kUnavailable, as EAGAIN: it would have to wait.
 const absl::Status& ChannelFull();
 const absl::Status& ChannelEmpty();
+const absl::Status& WatchUnchanged();
+
+// kResourceExhausted, as ENOMEM.
+const absl::Status& NoMemoryToSend();
 
 }  // namespace evring::internal
 
