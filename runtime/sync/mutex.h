@@ -25,6 +25,7 @@
 
 namespace evring {
 
+class CondVarAwaiter;
 class LockAwaiter;
 class MutexGuard;
 
@@ -77,6 +78,7 @@ class [[nodiscard]] MutexGuard {
   }
 
  private:
+  friend class CondVarAwaiter;
   friend class LockAwaiter;
   friend class Mutex;
   explicit MutexGuard(Mutex::Core* core) : core_(core) {}

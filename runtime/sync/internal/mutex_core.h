@@ -64,10 +64,16 @@ class MutexCore {
   }
 
   void Unlock() {
+    if (Node* next = Release(); next != nullptr) next->Complete();
+  }
+
+  // As Unlock(), but leaves it to the caller to complete the wait of whom the mutex was handed to: for one who holds a
+  // lock. nullptr: nobody.
+  [[nodiscard]] Node* Release() {
     State state = word_.Load(std::memory_order_relaxed);
     if (state == kHeld && word_.Change(&state, kFree, std::memory_order_release)) [[likely]]
-      return;        // publishes what
-    UnlockQueued();  // was guarded
+      return nullptr;        // publishes what
+    return ReleaseQueued();  // was guarded
   }
 
  private:
@@ -76,12 +82,12 @@ class MutexCore {
   static constexpr State kHeld = 2;
   static constexpr State kQueued = 4;
 
-  [[gnu::noinline]] void UnlockQueued() {
+  [[gnu::noinline]] Node* ReleaseQueued() {
     [[maybe_unused]] const State state = word_.Lock();
     EVRING_DCHECK((state & kHeld) != 0, "a mutex is unlocked by its holder, once");
     Node* next = queue_.Grant();
     word_.Unlock(next == nullptr ? kFree : queue_.empty() ? kHeld : kHeld | kQueued);  // the last touch
-    if (next != nullptr) next->Complete();
+    return next;
   }
 
   typename Host::Word word_{kFree};
