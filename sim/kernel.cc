@@ -114,12 +114,17 @@ absl::Status Kernel::Setup(const kevent::RingOptions& options, io_uring* ring, k
   if (options.owner < 0 || options.owner >= options_.workers) {
     return absl::InvalidArgumentError(absl::StrCat("the simulation was made for ", options_.workers, " workers"));
   }
-  const int number = kFirstRing + options.owner;
-  if (rings_.contains(number)) return absl::InvalidArgumentError("a worker has one simulated ring");
+  int number = kFirstRing + options.owner;
+  if (options.shared) {
+    for (number = kFirstRing + options_.workers; rings_.contains(number);) ++number;
+  } else if (rings_.contains(number)) {
+    return absl::InvalidArgumentError("a worker has one simulated ring");
+  }
   auto made = std::make_unique<Ring>(std::bit_ceil(std::min(options.sq_entries, 32768u)),
                                      std::bit_ceil(std::min(options.cq_entries, 65536u)), number);
+  made->shared = options.shared;
   made->thread = turns_.thread(options.owner);
-  made->thread->has_work = [ring = made.get()] { return ring->has_work(); };
+  if (!made->shared) made->thread->has_work = [ring = made.get()] { return ring->has_work(); };
   made->memory.Map(ring);
   rings_[number] = std::move(made);
   // Messages replace the eventfd, which would be a real one.
@@ -130,7 +135,7 @@ absl::Status Kernel::Setup(const kevent::RingOptions& options, io_uring* ring, k
 
 void Kernel::Teardown(io_uring* ring) {
   Lock lock(mutex_);
-  RingOf(ring)->thread->has_work = nullptr;
+  if (!RingOf(ring)->shared) RingOf(ring)->thread->has_work = nullptr;
   rings_.erase(ring->ring_fd);
 }
 
@@ -154,6 +159,15 @@ int Kernel::Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_arg
       return 0;
     case IORING_UNREGISTER_PBUF_RING:
       return memory.buffers.erase(reg->bgid) == 1 ? 0 : -ENOENT;
+    case IORING_REGISTER_PROBE: {
+      auto* const probe = static_cast<io_uring_probe*>(arg);
+      probe->ops_len = static_cast<uint8_t>(std::min<unsigned>(nr_args, IORING_OP_LAST));
+      for (unsigned op = 0; op < probe->ops_len; ++op) {
+        probe->ops[op].op = static_cast<uint8_t>(op);
+        probe->ops[op].flags = ServesOp(op) ? IO_URING_OP_SUPPORTED : 0;
+      }
+      return 0;
+    }
     default:
       return -EINVAL;
   }
@@ -195,6 +209,7 @@ int Kernel::Enter(io_uring* view, kevent::Features, unsigned to_submit, unsigned
                   const kevent::WaitArgs& wait) {
   Lock lock(mutex_);
   Ring* ring = RingOf(view);
+  if (ring->shared && Turns::Current() != nullptr) ring->thread = Turns::Current();
   Turns::Thread* self = ring->thread;
   Count();
   turns_.MaybeYield(&lock, self);
@@ -216,13 +231,21 @@ int Kernel::Enter(io_uring* view, kevent::Features, unsigned to_submit, unsigned
         rc = -EINTR;
         break;
       }
-      turns_.Wait(&lock, self, wait.deadline_ns);
+      WaitOn(&lock, ring, wait.deadline_ns);
       RunTasks(ring);
       ring->memory.Flush();
     }
   }
   ring->memory.ShowFlags(!ring->tasks.empty());
   return taken != 0 ? static_cast<int>(taken) : rc;
+}
+
+void Kernel::WaitOn(Lock* lock, Ring* ring, int64_t deadline_ns) {
+  Turns::Thread* const self = ring->thread;
+  if (!ring->shared) return turns_.Wait(lock, self, deadline_ns);
+  auto own = std::exchange(self->has_work, [ring] { return ring->has_work(); });
+  turns_.Wait(lock, self, deadline_ns);
+  self->has_work = std::move(own);
 }
 
 void Kernel::Complete(Ring* ring, uint64_t user_data, int32_t result) {

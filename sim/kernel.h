@@ -119,6 +119,9 @@ class Kernel final : public kevent::Kernel {
   std::unique_ptr<FileSystem> AfterCrash() const;
 
   // Rings and requests.
+  // The calling thread, on its own ring or on a shared one.
+  void WaitOn(Lock* lock, Ring* ring, int64_t deadline_ns);
+  static bool ServesOp(unsigned op);
   Ring* RingOf(const io_uring* ring);
   unsigned Submit(Ring* ring, unsigned n);
   void Issue(Ring* ring, const io_uring_sqe& sqe);

@@ -14,6 +14,7 @@ namespace {
 
 constexpr unsigned kTasksMax = 20;  // deferred completions that one enter brings in, as Linux does
 
+// nullptr: it is not served, or is no request that takes time.
 const char* OpName(uint8_t op) {
   switch (op) {
     case IORING_OP_RECV:
@@ -43,13 +44,25 @@ const char* OpName(uint8_t op) {
     case IORING_OP_UNLINKAT:
       return "unlink";
     default:
-      return "request";
+      return nullptr;
   }
 }
 
 bool IsPoll(const Request& request) { return request.sqe.opcode == IORING_OP_POLL_ADD; }
 
 }  // namespace
+
+bool Kernel::ServesOp(unsigned op) {
+  switch (op) {
+    case IORING_OP_NOP:
+    case IORING_OP_ASYNC_CANCEL:
+    case IORING_OP_POLL_REMOVE:
+    case IORING_OP_TIMEOUT_REMOVE:
+      return true;
+    default:
+      return OpName(static_cast<uint8_t>(op)) != nullptr;
+  }
+}
 
 unsigned Kernel::Submit(Ring* ring, unsigned n) {
   unsigned taken = 0;
@@ -61,8 +74,11 @@ void Kernel::Issue(Ring* ring, const io_uring_sqe& sqe) {
   switch (sqe.opcode) {
     case IORING_OP_NOP:
       return Complete(ring, sqe.user_data, 0);
-    case IORING_OP_ASYNC_CANCEL:
-      return Complete(ring, sqe.user_data, Cancel(ring, sqe));
+    case IORING_OP_ASYNC_CANCEL: {
+      const int rc = Cancel(ring, sqe);
+      if (rc >= 0 && (sqe.flags & IOSQE_CQE_SKIP_SUCCESS) != 0) return;
+      return Complete(ring, sqe.user_data, rc);
+    }
     case IORING_OP_POLL_REMOVE:
       return Complete(ring, sqe.user_data, CancelPoll(ring, sqe));
     case IORING_OP_TIMEOUT_REMOVE:

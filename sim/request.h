@@ -62,7 +62,8 @@ struct Ring {
 
   const int number;
   RingMemory memory;
-  Turns::Thread* thread = nullptr;
+  Turns::Thread* thread = nullptr;  // its owner; of a shared one, who entered it last
+  bool shared = false;
   std::map<uint64_t, std::unique_ptr<Request>> requests;  // by number
   std::vector<Request*> tasks;
   std::unordered_map<const OpenFile*, std::vector<Request*>> waiting;
