@@ -30,13 +30,14 @@
 #include "runtime/sync/internal/awaiter.h"
 #include "runtime/sync/internal/channel_core.h"
 #include "runtime/sync/internal/errors.h"
+#include "runtime/sync/internal/receive_awaiter.h"
 
 namespace evring {
 
 template <class T>
 class SendAwaiter;
 template <class T>
-class ReceiveAwaiter;
+using ReceiveAwaiter = internal::ReceiveAwaiter<T, internal::FixedStore<T>>;
 
 template <class T>
 class Channel {
@@ -77,28 +78,16 @@ class Channel {
   }
 
   // As Receive(), but does not wait: kUnavailable if there is no value. Any thread.
-  absl::StatusOr<T> TryReceive() {
-    typename Core::Room room;
-    switch (core_.TryReceive(&room)) {
-      case Core::Answer::kDone:
-        return std::move(room.value);
-      case Core::Answer::kClosed:
-        return internal::ReceiveClosed();
-      case Core::Answer::kWait:
-        break;
-    }
-    return internal::ChannelEmpty();
-  }
+  absl::StatusOr<T> TryReceive() { return internal::TryReceiveFrom(&core_); }
 
   // No value gets in from here on: senders, also those that wait, keep theirs. Receivers get what has got in, then are
   // told. Any thread, any number of times.
   void Close() { core_.Close(); }
 
-  size_t capacity() const { return core_.capacity(); }
+  size_t capacity() const { return core_.store().capacity(); }
 
  private:
   friend class SendAwaiter<T>;
-  friend class ReceiveAwaiter<T>;
 
   static absl::Status Told(typename Core::Answer answer) {
     switch (answer) {
@@ -131,24 +120,6 @@ class [[nodiscard]] SendAwaiter final
  private:
   friend class Channel<T>;
   SendAwaiter(Core* core, typename Core::Source* source) : Base(core, source) {}
-};
-
-template <class T>
-class [[nodiscard]] ReceiveAwaiter final
-    : public internal::Awaiter<typename Channel<T>::Core, typename Channel<T>::Core::ReceiveNode> {
-  using Core = typename Channel<T>::Core;
-  using Base = internal::Awaiter<Core, typename Core::ReceiveNode>;
-
- public:
-  absl::StatusOr<T> await_resume() {
-    if (this->granted()) [[likely]]
-      return std::move(this->value);
-    return this->cancelled() ? internal::ReceiveCancelled() : internal::ReceiveClosed();
-  }
-
- private:
-  friend class Channel<T>;
-  explicit ReceiveAwaiter(Core* core) : Base(core) {}
 };
 
 }  // namespace evring

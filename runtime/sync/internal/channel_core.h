@@ -1,12 +1,13 @@
-// channel_core.h: the algorithm of Channel: a ring of values, a queue of senders, a queue of receivers, one lock.
+// channel_core.h: the algorithm of Channel and its kin: a store of values, a queue of senders, a queue of receivers,
+// one lock. What there is room for is the store's (value_store.h): so many values, one, or any number.
 //
-//   C1  Receivers wait only while the ring is empty and no sender waits.
-//   C2  Senders wait only while the ring is full (with a capacity of 0 it always is).
-//   C3  Once closed, nobody waits, and nothing gets into the ring any more.
+//   C1  Receivers wait only while the store is empty and no sender waits.
+//   C2  Senders wait only while the store is full (with a capacity of 0 it always is).
+//   C3  Once closed, nobody waits, and nothing gets into the store any more.
 //
-// A value goes straight to the first receiver that waits; else into the ring; else it stays with its sender. A receiver
-// that takes a value out of a full ring puts that of the first sender into its place. By C1 and C2 neither overtakes
-// anybody: values come out in the order in which they got in.
+// A value goes straight to the first receiver that waits; else into the store; else it stays with its sender. A
+// receiver that takes a value out of a full store puts that of the first sender into its place. By C1 and C2 neither
+// overtakes anybody: values come out in the order in which they got in.
 //
 // Values are moved under the lock, which is why their moves must not throw; Close takes the queues off in one step and
 // writes no node.
@@ -16,25 +17,22 @@
 #ifndef EVRING_RUNTIME_SYNC_INTERNAL_CHANNEL_CORE_H_
 #define EVRING_RUNTIME_SYNC_INTERNAL_CHANNEL_CORE_H_
 
-#include <cstddef>
-#include <memory>
 #include <mutex>
-#include <new>
 #include <type_traits>
 #include <utility>
 
+#include "runtime/sync/internal/value_store.h"
 #include "runtime/sync/internal/waiter.h"
 
 namespace evring::internal {
 
-template <class T, class Host>
+template <class T, class Host, class Store = FixedStore<T>>
 class ChannelCore {
   static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_destructible_v<T>,
                 "values are moved under a lock");
 
  public:
-  // What a value is taken from: it is moved out of, or copied if that makes no difference.
-  using Source = std::conditional_t<std::is_trivially_copyable_v<T>, const T, T>;
+  using Source = ValueSource<T>;
 
   enum class Answer : unsigned char { kDone, kClosed, kWait };
 
@@ -66,17 +64,16 @@ class ChannelCore {
     };
   };
 
-  explicit ChannelCore(size_t capacity)
-      : capacity_(capacity), ring_(capacity == 0 ? nullptr : std::allocator<T>().allocate(capacity)) {}
-  ~ChannelCore() {
-    for (; size_ != 0; --size_) {
-      ring_[first_].~T();
-      first_ = Next(first_);
-    }
-    if (ring_ != nullptr) std::allocator<T>().deallocate(ring_, capacity_);
-  }
+  template <class... Args>
+  explicit ChannelCore(Args&&... args) : store_(std::forward<Args>(args)...) {}
 
-  size_t capacity() const { return capacity_; }
+  // To be looked at, but for what never changes, in WithStore().
+  const Store& store() const { return store_; }
+  template <class Function>
+  auto WithStore(Function function) {
+    std::lock_guard lock(lock_);
+    return function(&store_);
+  }
 
   // Nobody waits.
   bool idle() const { return senders_.empty() && receivers_.empty(); }
@@ -120,7 +117,8 @@ class ChannelCore {
   // --- Receiving
   // -------------------------------------------------------------------------------------------------------
 
-  Answer TryReceive(Room* room) {
+  // Not inlined: gcc 12 would say that `value` may be uninitialized.
+  [[gnu::noinline]] Answer TryReceive(Room* room) {
     const Answer answer = TryReceive(&room->value);
     room->full = answer == Answer::kDone;
     return answer;
@@ -130,6 +128,7 @@ class ChannelCore {
 
   bool Enqueue(ReceiveNode* node) {
     SendNode* sender = nullptr;
+    [[maybe_unused]] typename Store::Garbage garbage;
     {
       std::lock_guard lock(lock_);
       if (node->state == ReceiveNode::State::kCancelled) return false;
@@ -137,6 +136,7 @@ class ChannelCore {
         receivers_.PushBack(node);
         return true;
       }
+      garbage = store_.TakeGarbage();
     }
     if (sender != nullptr) sender->Complete();
     return false;
@@ -168,9 +168,9 @@ class ChannelCore {
   Answer Put(Source* source, ReceiveNode** receiver) {
     if (closed_) return Answer::kClosed;
     if ((*receiver = receivers_.Grant()) != nullptr) {
-      Construct(&(*receiver)->value, source);
-    } else if (size_ != capacity_) {
-      PushRing(source);
+      ConstructFrom(&(*receiver)->value, source);
+    } else if (!store_.full()) {
+      store_.Push(source);
     } else {
       return Answer::kWait;
     }
@@ -180,10 +180,12 @@ class ChannelCore {
   // kDone: a T was made at `to`.
   Answer TryReceive(T* to) {
     SendNode* sender = nullptr;
+    [[maybe_unused]] typename Store::Garbage garbage;
     Answer answer;
     {
       std::lock_guard lock(lock_);
       answer = Take(to, &sender);
+      garbage = store_.TakeGarbage();
     }
     if (sender != nullptr) sender->Complete();
     return answer;
@@ -191,11 +193,11 @@ class ChannelCore {
 
   // Under the lock. *sender, if there was one, has got rid of its value and is to be completed.
   Answer Take(T* to, SendNode** sender) {
-    if (size_ != 0) {
-      PopRing(to);
-      if ((*sender = senders_.Grant()) != nullptr) PushRing((*sender)->source);
+    if (!store_.empty()) {
+      store_.Pop(to);
+      if ((*sender = senders_.Grant()) != nullptr) store_.Push((*sender)->source);
     } else if ((*sender = senders_.Grant()) != nullptr) {
-      Construct(to, (*sender)->source);
+      ConstructFrom(to, (*sender)->source);
     } else {
       return closed_ ? Answer::kClosed : Answer::kWait;
     }
@@ -209,29 +211,9 @@ class ChannelCore {
     return answer != Answer::kWait;
   }
 
-  static void Construct(T* to, Source* source) { ::new (static_cast<void*>(to)) T(std::move(*source)); }
-
-  size_t Next(size_t i) const { return i + 1 == capacity_ ? 0 : i + 1; }
-  void PushRing(Source* source) {
-    Construct(&ring_[last_], source);
-    last_ = Next(last_);
-    ++size_;
-  }
-  void PopRing(T* to) {
-    T& value = ring_[first_];
-    ::new (static_cast<void*>(to)) T(std::move(value));
-    value.~T();
-    first_ = Next(first_);
-    --size_;
-  }
-
   typename Host::Lock lock_;
   bool closed_ = false;  // all below under the lock
-  size_t first_ = 0;
-  size_t last_ = 0;
-  size_t size_ = 0;
-  const size_t capacity_;
-  T* const ring_;
+  Store store_;
   WaiterQueue<SendNode> senders_;
   WaiterQueue<ReceiveNode> receivers_;
 };
