@@ -1,6 +1,7 @@
 #include "kevent/queue.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -88,7 +90,7 @@ class Queue::Place {
 // --- Making and unmaking
 // ----------------------------------------------------------------------------------------------
 
-Queue::Queue(QueueOptions options) : options_(std::move(options)) {}
+Queue::Queue(QueueOptions options) : options_(std::move(options)) { SetOnOverflow(std::move(options_.on_overflow)); }
 
 absl::StatusOr<std::unique_ptr<Queue>> Queue::Create(QueueOptions options) {
   if (options.entries == 0 || options.entries > kEntriesMax) {
@@ -158,55 +160,58 @@ Registration* Queue::TakeRegistration(int* error) {
 }
 
 int64_t Queue::Submit(const Event& event, Full full, int64_t deadline_ns, bool later) {
-  int64_t number;
+  int64_t rc;
   {
     Lock lock(mutex_);
-    int error = 0;
-    Registration* const registration = TakeRegistration(&error);
-    if (registration == nullptr) return -error;
-    if (const int rc = Prepare(event, opcodes_, registration); rc < 0) {
-      registrations_.Free(registration);
-      return rc;
-    }
-    number = registration->number();
-    if (registration->helped) {
-      if (const int rc = Help(registration); rc < 0) {
-        registrations_.Free(registration);
-        return rc;
-      }
-    } else if (registration->type == EventType::kSigevent) {
-      registration->state = Registration::State::kArmed;  // nothing to wait for: its events are posted
-    } else {
-      StandInLine(registration);
-      ArmLine();
-      const auto stands = [&] {
-        return registrations_.Find(number) == registration && registration->state == Registration::State::kStanding;
-      };
-      if (full == Full::kWait && stands()) {
-        room_waiters_.fetch_add(1, std::memory_order_relaxed);  // shown by AnnounceAndCount()
-        while (stands()) {
-          read_.AnnounceAndCount();
-          ArmLine();
-          if (!stands()) break;
-          if (deadline_ns != kNoDeadline && options_.kernel->NowNs() >= deadline_ns) break;
-          WaitForRoom(&lock, deadline_ns);
-        }
-        room_waiters_.fetch_sub(1, std::memory_order_relaxed);
-      }
-      if (full != Full::kStandInLine && stands()) {
-        LeaveLine(registration);
-        registrations_.Free(registration);
-        return -EAGAIN;
-      }
-      if (!later) ring_->Submit();
-    }
-    ++submitted_;
+    rc = SubmitLocked(event, full, deadline_ns, later, &lock);
+    if (rc >= 0) ++submitted_;
+    Leave(&lock);
   }
   LookForOverflow();
-  return number;
+  return rc;
+}
+
+int64_t Queue::SubmitLocked(const Event& event, Full full, int64_t deadline_ns, bool later, Lock* lock) {
+  int error = 0;
+  Registration* const registration = TakeRegistration(&error);
+  if (registration == nullptr) return -error;
+  int rc = Prepare(event, opcodes_, registration);
+  if (rc == 0 && registration->helped) rc = Help(registration);
+  if (rc < 0) {
+    registrations_.Free(registration);
+    return rc;
+  }
+  const int64_t number = registration->number();
+  if (registration->helped) return number;
+  if (registration->type == EventType::kSigevent) {
+    registration->state = Registration::State::kArmed;  // nothing to wait for: its events are posted
+    return number;
+  }
+  registration->later = later;
+  StandInLine(registration);
+  ArmLine();
+  const auto stands = [&] {
+    return registrations_.Find(number) == registration && registration->state == Registration::State::kStanding;
+  };
+  if (full == Full::kWait && stands()) {
+    room_waiters_.fetch_add(1, std::memory_order_relaxed);  // shown by Announce()
+    for (;;) {
+      read_.Announce();
+      Leave(lock);
+      if (!stands() || closed_.load(std::memory_order_relaxed)) break;  // guarded by the lock: see Close()
+      if (deadline_ns != kNoDeadline && options_.kernel->NowNs() >= deadline_ns) break;
+      WaitForRoom(lock, deadline_ns);
+    }
+    room_waiters_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  if (full == Full::kStandInLine || !stands()) return number;
+  LeaveLine(registration);
+  registrations_.Free(registration);
+  return closed_.load(std::memory_order_relaxed) ? -ECANCELED : -EAGAIN;
 }
 
 void Queue::WaitForRoom(Lock* lock, int64_t deadline_ns) {
+  const NotCancelled not_cancelled;
   if (deadline_ns == kNoDeadline) {
     room_.wait(*lock);
     return;
@@ -226,7 +231,8 @@ int Queue::Help(Registration* registration) {
     if (!calls.ok()) return -std::max(StatusErrno(calls.status()), EINVAL);
     calls_ = *std::move(calls);
   }
-  registration->call = std::make_unique<HelperCall>(this, registration);
+  registration->call.reset(new (std::nothrow) HelperCall(this, registration));
+  if (registration->call == nullptr) return -ENOMEM;
   registration->state = Registration::State::kArmed;
   registration->called = true;
   const absl::Status status = calls_->Start(registration->call.get());
@@ -239,8 +245,7 @@ void Queue::EndCall(Registration* registration, int32_t result) {
     registration->called = false;
     registration->call_result = result;
     StandInLine(registration);
-    ArmLine();
-    ring_->Submit();
+    Leave(&lock);
   }
   LookForOverflow();
 }
@@ -250,6 +255,7 @@ int Queue::Post(const Event& record) {
   {
     Lock lock(mutex_);
     rc = PostLocked(record);
+    Leave(&lock);
   }
   LookForOverflow();
   return rc;
@@ -270,6 +276,7 @@ int Queue::Notify(int64_t number) {
     record.flags = KEVENT_MORE;
     record.payload = registration->number();
     rc = PostLocked(record);
+    Leave(&lock);
   }
   LookForOverflow();
   return rc;
@@ -282,36 +289,49 @@ int Queue::PostLocked(const Event& record) {
   registration->posted = true;
   registration->event = record;
   StandInLine(registration);
-  ArmLine();
-  ring_->Submit();
   ++submitted_;
   return 0;
 }
 
 int Queue::Cancel(int64_t number) {
-  Lock lock(mutex_);
-  TakeBack();
-  Registration* const registration = registrations_.Find(number);
-  if (registration == nullptr) return -ENOENT;
-  if (registration->cancelled.load(std::memory_order_relaxed)) return -EALREADY;
-  if (registration->called) {
+  int rc;
+  {
+    Lock lock(mutex_);
+    rc = CancelLocked(number, &lock);
+    Leave(&lock);
+  }
+  LookForOverflow();
+  return rc;
+}
+
+int Queue::CancelLocked(int64_t number, Lock* lock) {
+  Registration* registration;
+  io_uring_sqe* sqe = nullptr;
+  for (;;) {
+    TakeBack();
+    registration = registrations_.Find(number);
+    if (registration == nullptr) return -ENOENT;
+    if (registration->cancelled.load(std::memory_order_relaxed)) return -EALREADY;
+    const bool in_kernel = !registration->called && registration->state == Registration::State::kArmed &&
+                           registration->type != EventType::kSigevent;
+    if (!in_kernel || (sqe = ring_->GetSqe()) != nullptr) break;
+    LetOthersIn(lock);  // the kernel has no memory now
+  }
+  if (sqe != nullptr) {
+    io_uring_prep_cancel64(sqe, registration->user_data(), 0);
+    sqe->user_data = kUserDataIgnore;
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    urgent_ = true;
+  } else if (registration->called) {
     calls_->Cancel(registration->call.get());
   } else if (registration->state == Registration::State::kStanding) {
     // What stands there with a result keeps it.
     if (!registration->helped) registration->ending = true;
-  } else if (registration->type == EventType::kSigevent) {
+  } else {
     registration->ending = true;
     StandInLine(registration);
-  } else {
-    io_uring_sqe* const sqe = ring_->GetSqe();
-    if (sqe == nullptr) return -EAGAIN;
-    io_uring_prep_cancel64(sqe, registration->user_data(), 0);
-    sqe->user_data = kUserDataIgnore;
-    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
   }
   registration->cancelled.store(true, std::memory_order_relaxed);
-  ArmLine();
-  ring_->Submit();
   return 0;
 }
 
@@ -344,6 +364,7 @@ void Queue::TakeBack() {
     first = registration->next;
     --armed_;
     if (registration->again && !closed_.load(std::memory_order_relaxed)) {
+      registration->later = false;
       registration->ending = registration->cancelled.load(std::memory_order_relaxed);
       StandInLine(registration);
     } else {
@@ -355,22 +376,61 @@ void Queue::TakeBack() {
 
 void Queue::ArmLine() {
   TakeBack();
-  // What is armed may complete at once.
-  for (uint32_t expected = ready(); line_first_ != nullptr && expected < limit(); ++expected) {
-    io_uring_sqe* const sqe = ring_->GetSqe();
-    if (sqe == nullptr) return;
-    Registration* const registration = line_first_;
-    line_first_ = registration->next;
-    if (line_first_ == nullptr) line_last_ = nullptr;
-    if (registration->ending || registration->posted || registration->helped) {
-      io_uring_prep_nop(sqe);
-    } else {
-      Arm(registration, sqe);
+  bool armed = false;
+  for (;;) {
+    // What is armed may complete at once, also what another thread is about to submit. Counted in this order nothing is
+    // missed: the kernel takes a request off the ring when its completion is there, if it completes at once.
+    const uint32_t unsubmitted = ring_->Publish();
+    const uint32_t there = unsubmitted + ready();
+    // The kernel has the room that this counts: who has taken a record may not have come to show it.
+    if (line_first_ != nullptr) read_.ShowTaken(ring_->read_index());
+    for (uint32_t expected = there; line_first_ != nullptr && expected < limit(); ++expected) {
+      io_uring_sqe* const sqe = ring_->GetSqe();
+      if (sqe == nullptr) break;
+      Registration* const registration = line_first_;
+      line_first_ = registration->next;
+      if (line_first_ == nullptr) line_last_ = nullptr;
+      if (registration->ending || registration->posted || registration->helped) {
+        io_uring_prep_nop(sqe);
+      } else {
+        Arm(registration, sqe);
+      }
+      sqe->user_data = registration->user_data();
+      registration->state = Registration::State::kArmed;
+      if (!registration->later) urgent_ = true;
+      ++armed_;
+      armed = true;
+      HandOverRelease(registration);
     }
-    sqe->user_data = registration->user_data();
-    registration->state = Registration::State::kArmed;
-    ++armed_;
-    HandOverRelease(registration);
+    const bool stands = line_first_ != nullptr;
+    if (stands == line_stands_.load(std::memory_order_relaxed)) break;
+    line_stands_.store(stands, std::memory_order_relaxed);
+    if (!stands) break;
+    read_.Announce();  // who takes a record from here on sees that something stands there; once more for the others
+  }
+  if (armed && room_waiters_.load(std::memory_order_relaxed) > 0) room_.notify_all();
+}
+
+unsigned Queue::Publish() {
+  urgent_ = false;
+  later_.store(false, std::memory_order_relaxed);
+  return ring_->Publish();
+}
+
+void Queue::SubmitArmed(Lock* lock) {
+  while (Publish() != 0) {
+    const int rc = ring_->Submit();
+    if (rc != -EAGAIN && rc != -ENOMEM) return;
+    LetOthersIn(lock);
+  }
+}
+
+void Queue::Leave(Lock* lock) {
+  ArmLine();
+  if (urgent_) {
+    SubmitArmed(lock);
+  } else if (ring_->unsubmitted() != 0) {
+    later_.store(true, std::memory_order_relaxed);
   }
 }
 
@@ -378,7 +438,7 @@ void Queue::Flush() {
   {
     Lock lock(mutex_);
     ArmLine();
-    ring_->Submit();
+    SubmitArmed(&lock);
   }
   LookForOverflow();
 }
@@ -389,26 +449,38 @@ void Queue::Flush() {
 bool Queue::TryNext(Event* record) { return Take(record, /*leads=*/false); }
 
 bool Queue::Take(Event* record, bool leads) {
+  bool kicked = false;
   for (;;) {
     RawCompletion completion;
-    const bool taken = read_.TryTake([this] { return ring_->state(); },
-                                     [&](uint64_t index) { completion = ring_->At(static_cast<uint32_t>(index)); },
-                                     ring_->read_index());
+    const auto read = [&](uint64_t index) {
+      completion = ring_->At(static_cast<uint32_t>(index));
+      return !kicked || completion.user_data != kUserDataWake;  // the one put there below stays
+    };
+    const bool taken = read_.TryTake([this] { return ring_->state(); }, read, ring_->read_index());
     if (!taken) {
-      if (!FlushOverflow()) return false;
+      if (kicked || !FlushOverflow()) return false;
       continue;
     }
-    if (room_waiters_.load(std::memory_order_relaxed) > 0) {  // after the claim; see AnnounceAndCount()
-      const Lock lock(mutex_);
-      room_.notify_all();
-    }
+    // Set before a claim that this one came after; see Announce().
+    if (line_stands_.load(std::memory_order_relaxed)) TellOfRoom();
     if (completion.user_data > kUserDataLast) {
       if (ToRecord(completion.user_data, completion.result, record)) return true;
     } else if (completion.user_data == kUserDataWake && !leads && turnstile_.leader_is_released()) {
-      Kick();  // it was for the leader, which may not have seen it
+      Kick(1);  // it was for the leader, which may not have seen it
+      kicked = true;
     }
     not_records_.fetch_add(1, std::memory_order_relaxed);
   }
+}
+
+void Queue::TellOfRoom() {
+  if (room_waiters_.load(std::memory_order_relaxed) > 0) {
+    const Lock lock(mutex_);
+    room_.notify_all();
+  }
+  // While the leader sleeps, or is about to, nobody else may come by. It marks with the lock when nothing stands in
+  // line, so the mark was there before what stands now.
+  if (returned_.marked()) Flush();
 }
 
 bool Queue::ToRecord(uint64_t user_data, int32_t result, Event* record) {
@@ -458,16 +530,21 @@ bool Queue::FlushOverflow() {
 }
 
 void Queue::LookForOverflow() {
-  const bool overflown = ring_->overflown() && !closed_.load(std::memory_order_relaxed);
-  if (overflown == overflown_.load(std::memory_order_relaxed)) return;
-  if (overflown_.exchange(overflown, std::memory_order_relaxed) == overflown || !overflown) return;
-  overflows_.fetch_add(1, std::memory_order_relaxed);
-  std::function<void()> tell;
+  if (ring_->overflown() == overflown_.load(std::memory_order_relaxed)) return;
+  std::shared_ptr<const std::function<void()>> tell;
   {
     const std::lock_guard<std::mutex> lock(overflow_mutex_);
-    tell = options_.on_overflow;
+    // Looked at with the lock: what was seen before may be of an episode that has been told.
+    const bool overflown = ring_->overflown();
+    if (overflown == overflown_.load(std::memory_order_relaxed)) return;
+    overflown_.store(overflown, std::memory_order_relaxed);
+    if (!overflown || closed_.load(std::memory_order_relaxed)) return;
+    overflows_.fetch_add(1, std::memory_order_relaxed);
+    tell = on_overflow_;
   }
-  if (tell) tell();
+  if (tell == nullptr) return;
+  const NotCancelled not_cancelled;
+  (*tell)();
 }
 
 size_t Queue::TakeUpTo(std::span<Event> records, bool leads) {
@@ -482,6 +559,7 @@ size_t Queue::TakeUpTo(std::span<Event> records, bool leads) {
 Queue::Waited Queue::Next(std::span<Event> records, size_t* taken, const WaitArgs& wait, const uint32_t* seen) {
   EVRING_CHECK(!records.empty(), "room for a record");
   *taken = 0;
+  pthread_testcancel();  // also where there is always something to take
   if (closed_.load(std::memory_order_relaxed)) return Waited::kClosed;
   if (ready() >= min_events() || ring_->overflown()) *taken = TakeUpTo(records, /*leads=*/false);  // W1
   if (*taken > 0) return Waited::kRecords;
@@ -489,49 +567,54 @@ Queue::Waited Queue::Next(std::span<Event> records, size_t* taken, const WaitArg
 
   Place place(this, wait.sigmask != nullptr);
   if (wait.sigmask != nullptr && !place.has_event_fd()) return Waited::kNoMemory;
-  if (!place.Join()) {  // W2
+  if (!place.Join()) {                                    // W2
+    if (later_.load(std::memory_order_relaxed)) Flush();  // the leader may sleep already
     const QueueWaiter::Slept slept = place.waiter()->Sleep(wait);
     wakes_.fetch_add(1, std::memory_order_relaxed);
     switch (place.Leave()) {
       case Standing::kReleased:
-        return AtLast(Waited::kWoken, records, taken);
+        return AtLast(Waited::kWoken, records, taken, /*leads=*/false);
       case Standing::kLeads:
-        if (slept == QueueWaiter::Slept::kInterrupted) return AtLast(Waited::kInterrupted, records, taken);
+        if (slept == QueueWaiter::Slept::kInterrupted) {
+          return AtLast(Waited::kInterrupted, records, taken, /*leads=*/true);
+        }
         break;
       default:
-        return AtLast(slept == QueueWaiter::Slept::kDeadline ? Waited::kDeadline : Waited::kInterrupted, records,
-                      taken);
+        return AtLast(slept == QueueWaiter::Slept::kDeadline ? Waited::kDeadline : Waited::kInterrupted, records, taken,
+                      /*leads=*/false);
     }
   }
   return Lead(&place, records, taken, wait);
 }
 
 Queue::Waited Queue::Lead(Place* place, std::span<Event> records, size_t* taken, const WaitArgs& wait) {
+  const auto at_last = [&](Waited otherwise) { return AtLast(otherwise, records, taken, /*leads=*/true); };
+  const uint32_t min = min_events();
   for (;;) {
     if (closed_.load(std::memory_order_relaxed)) return Waited::kClosed;  // set before the turnstile is entered
-    const uint32_t min = min_events();
     if (ready() >= min || ring_->overflown()) *taken = TakeUpTo(records, /*leads=*/true);  // W3
     if (*taken > 0) return Waited::kRecords;
-    if (place->TakeRelease()) return AtLast(Waited::kWoken, records, taken);
+    if (place->TakeRelease()) return at_last(Waited::kWoken);
     unsigned to_submit;
     bool stands;
     {
       Lock lock(mutex_);
-      ArmLine();
-      // A wait that submits as well does not tell that a signal has come: with a mask, it is what the wait is for.
-      if (wait.sigmask != nullptr) ring_->Submit();
-      to_submit = ring_->Publish();
-      stands = line_first_ != nullptr;
+      do {
+        ArmLine();
+        // A wait that submits as well does not tell that a signal has come: with a mask, it is what the wait is for.
+        if (wait.sigmask != nullptr) SubmitArmed(&lock);
+        to_submit = Publish();
+        stands = line_first_ != nullptr;
+      } while (!stands && !place->Mark());  // B2
     }
+    const auto taken_before = static_cast<uint32_t>(read_.taken());
     read_.ShowTaken(ring_->read_index());
-    const uint32_t before = ring_->state();
     int rc;
     if (stands) {
       // No sleep before all of the line is armed, or the ring has records.
       waits_.fetch_add(1, std::memory_order_relaxed);
       rc = ring_->EnterShared(to_submit, 0, WaitArgs());
     } else {
-      if (!place->Mark()) continue;  // B2
       rc = Sleep(to_submit, min, wait);
       place->Unmark();
       wakes_.fetch_add(1, std::memory_order_relaxed);
@@ -539,28 +622,33 @@ Queue::Waited Queue::Lead(Place* place, std::span<Event> records, size_t* taken,
     LookForOverflow();
     switch (rc) {
       case -ETIME:
-        return AtLast(Waited::kDeadline, records, taken);
+        return at_last(Waited::kDeadline);
       case -EINTR:
-        return AtLast(Waited::kInterrupted, records, taken);
+        return at_last(Waited::kInterrupted);
       case -EAGAIN:
       case -ENOMEM:
       case -EBUSY:
-        return AtLast(Waited::kNoMemory, records, taken);
+        return at_last(Waited::kNoMemory);
       default:
         break;
     }
-    // Why a wait that submitted has ended, it does not say. Nothing has come: the deadline, or a signal.
-    if (!stands && to_submit != 0 && rc == static_cast<int>(to_submit) && ring_->state() == before &&
-        !place->TakeRelease()) {
+    // It has slept only if all was submitted.
+    if (stands || rc != static_cast<int>(to_submit) || place->TakeRelease()) continue;
+    const uint32_t tail = ring_->state();
+    if (tail - taken_before < min && (to_submit != 0 || tail != taken_before)) {
+      // Less came than it slept for: the deadline or a signal. The kernel does not say so if there was anything to
+      // submit, or is anything to read.
       const bool late = wait.deadline_ns != kNoDeadline && options_.kernel->NowNs() >= wait.deadline_ns;
-      return AtLast(late ? Waited::kDeadline : Waited::kInterrupted, records, taken);
+      return at_last(late ? Waited::kDeadline : Waited::kInterrupted);
     }
+    // Nor does it if enough came with the signal, which others may have taken since.
+    if (wait.sigmask != nullptr) return at_last(Waited::kInterrupted);
   }
 }
 
-Queue::Waited Queue::AtLast(Waited otherwise, std::span<Event> records, size_t* taken) {
+Queue::Waited Queue::AtLast(Waited otherwise, std::span<Event> records, size_t* taken, bool leads) {
   if (closed_.load(std::memory_order_relaxed)) return Waited::kClosed;
-  *taken = TakeUpTo(records, /*leads=*/false);
+  *taken = TakeUpTo(records, leads);
   return *taken > 0 ? Waited::kRecords : otherwise;
 }
 
@@ -581,34 +669,41 @@ int Queue::Sleep(unsigned to_submit, uint32_t min, const WaitArgs& wait) {
 }
 
 void Queue::Wake(bool all) {
-  if (turnstile_.Release(all)) Kick();
+  if (turnstile_.Release(all)) Kick(min_events());
 }
 
-void Queue::Kick() {
+void Queue::Kick(uint32_t n) {
   // A kick that does not get through would be a thread that never wakes: want of memory in the kernel passes.
   Lock lock(mutex_);
-  io_uring_sqe* sqe;
-  while ((sqe = ring_->GetSqe()) == nullptr) LetOthersIn(&lock);
-  io_uring_prep_nop(sqe);
-  sqe->user_data = kUserDataWake;
-  while (ring_->Submit() < 0 && ring_->unsubmitted() != 0) LetOthersIn(&lock);
+  for (; n > 0; --n) {
+    io_uring_sqe* sqe;
+    while ((sqe = ring_->GetSqe()) == nullptr) LetOthersIn(&lock);
+    io_uring_prep_nop(sqe);
+    sqe->user_data = kUserDataWake;
+  }
+  SubmitArmed(&lock);
 }
 
 void Queue::Close() {
-  closed_.store(true, std::memory_order_relaxed);
+  {
+    const Lock lock(mutex_);
+    closed_.store(true, std::memory_order_relaxed);
+    room_.notify_all();
+  }
   Wake(/*all=*/true);
 }
 
 int Queue::SetMinEvents(uint32_t n) {
   if (n == 0 || n > entries() / 4) return -EINVAL;
-  if (turnstile_.anybody()) return -EBUSY;
-  min_events_.store(n, std::memory_order_relaxed);
-  return 0;
+  const bool set = turnstile_.IfNobodyWaits([&] { min_events_.store(n, std::memory_order_relaxed); });
+  return set ? 0 : -EBUSY;
 }
 
 void Queue::SetOnOverflow(std::function<void()> on_overflow) {
+  std::shared_ptr<const std::function<void()>> tell;
+  if (on_overflow) tell = std::make_shared<const std::function<void()>>(std::move(on_overflow));
   const std::lock_guard<std::mutex> lock(overflow_mutex_);
-  options_.on_overflow = std::move(on_overflow);
+  on_overflow_.swap(tell);
 }
 
 void Queue::SetRegistrationsMax(uint32_t n) {
@@ -630,9 +725,14 @@ QueueCounters Queue::counters() const {
 
 int Queue::BorrowEventFd() {
   const Lock lock(mutex_);
-  if (event_fds_.empty()) return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  const int fd = event_fds_.back();
-  event_fds_.pop_back();
+  if (!event_fds_.empty()) {
+    const int fd = event_fds_.back();
+    event_fds_.pop_back();
+    return fd;
+  }
+  event_fds_.reserve(event_fds_made_ + 1);  // so that giving it back needs no memory
+  const int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd >= 0) ++event_fds_made_;
   return fd;
 }
 

@@ -10,7 +10,8 @@
 //
 // Room. A registration that reports again and again has one place in the ring at most: it is armed again when its
 // record has been consumed. And nothing is armed while more than three quarters of the ring are full: it stands in line
-// until there is room. So only what was armed before can fill the ring, and a source that is always ready neither spews
+// until there is room, for which the next call that enters the kernel looks, and a consumer while the leader sleeps. So
+// only what was armed before can fill the ring, and a source that is always ready neither spews
 // nor starves the others: the line is first in, first out. This is the credit by which accepts and level-triggered
 // events slow down before an overflow.
 //
@@ -57,7 +58,7 @@ struct QueueOptions {
   uint32_t registrations_max = 1u << 20;
   int helper_threads_max = 64;  // calls that have no other form, at a time
   // Called once per episode of overflow, on the thread that notices it, which may be in any call of the queue but the
-  // destructor. May use the queue.
+  // destructor, and may be the one for which the others wait. So it may use the queue, but not wait at it.
   std::function<void()> on_overflow;
   Kernel* kernel = SystemKernel();
   Opcodes hidden;  // operations that count as missing
@@ -92,8 +93,9 @@ class Queue {
   };
 
   // Registers `event`, whose fields mean what kevent.h says, and returns its number, or -errno: EINVAL, ENOSYS,
-  // EAGAIN (no room; no helper thread), ENOSPC (registrations_max), ENOMEM, EMFILE, ENFILE.
-  // `later`: need not enter the kernel before the next submit or wait does.
+  // EAGAIN (no room; no helper thread), ENOSPC (registrations_max), ENOMEM, EMFILE, ENFILE, ECANCELED (Close() came
+  // while it waited for room).
+  // `later`: need not enter the kernel before the next submit or wait does. No cancellation point.
   // Buffers and other memory that the arguments point to belong to the kernel until the last record.
   int64_t Submit(const Event& event, Full full = Full::kStandInLine, int64_t deadline_ns = kNoDeadline,
                  bool later = false);
@@ -133,17 +135,20 @@ class Queue {
   // Waits until min_events() records are there, and takes up to `records.size()` (at least 1) of them: `*taken`. Each
   // record goes to one thread and lets one thread go. When the deadline (CLOCK_MONOTONIC) comes, a signal or a Wake(),
   // what is there is taken: kRecords if that is anything. `seen`: if there is not enough and the state is not this any
-  // more, does not sleep.
+  // more, does not sleep. A cancellation point.
+  // Fewer than min_events() may be given as well when a timer is among them, which Linux lets end such a wait, and
+  // after a Wake(), whose traces in the ring count. With a signal mask, kInterrupted comes also when another thread has
+  // taken what this one was woken for: a signal may have come with it.
   Waited Next(std::span<Event> records, size_t* taken, const WaitArgs& wait, const uint32_t* seen = nullptr);
 
   // How many records a wait waits for, the same for all threads; at most a quarter of the ring. -EINVAL; -EBUSY while
-  // threads wait.
+  // threads wait, so that it does not change for them.
   int SetMinEvents(uint32_t n);
   uint32_t min_events() const { return min_events_.load(std::memory_order_relaxed); }
 
   // --- The rest -----------------------------------------------------------------------------------------------------
 
-  // Whoever waits, now or later, is told kClosed.
+  // Whoever waits, now or later, is told kClosed; who waits for room, -ECANCELED.
   void Close();
 
   void SetOnOverflow(std::function<void()> on_overflow);
@@ -164,6 +169,8 @@ class Queue {
   // Under the lock.
   int PostLocked(const Event& record);
   Registration* TakeRegistration(int* error);
+  int64_t SubmitLocked(const Event& event, Full full, int64_t deadline_ns, bool later, Lock* lock);
+  int CancelLocked(int64_t number, Lock* lock);
   // Gives it to a helper thread. 0 or -errno.
   int Help(Registration* registration);
   void StandInLine(Registration* registration);
@@ -172,12 +179,22 @@ class Queue {
   void TakeBack();
   // Arms what stands in line, as far as there is room.
   void ArmLine();
+  // Whoever has held the lock ends with this: what he has brought into the line is armed and reaches the kernel, if any
+  // of it is urgent.
+  void Leave(Lock* lock);
+  // Submits what is armed. Want of memory in the kernel passes, and is waited for.
+  void SubmitArmed(Lock* lock);
+  // How many armed requests the kernel has not taken; the caller sees to them.
+  unsigned Publish();
   void WaitForRoom(Lock* lock, int64_t deadline_ns);
   uint32_t limit() const { return entries() - entries() / 4; }
 
   // Arms what can be, and enters the kernel with it. Takes the lock.
   void Flush();
-  void Kick();
+  // Puts `n` completions into the ring that are no records.
+  void Kick(uint32_t n);
+  // A record was taken while something stood in line.
+  void TellOfRoom();
   // The helper thread's call has ended.
   void EndCall(Registration* registration, int32_t result);
 
@@ -199,7 +216,7 @@ class Queue {
 
   Waited Lead(Place* place, std::span<Event> records, size_t* taken, const WaitArgs& wait);
   // The end of a wait: what is there, or why there is nothing.
-  Waited AtLast(Waited otherwise, std::span<Event> records, size_t* taken);
+  Waited AtLast(Waited otherwise, std::span<Event> records, size_t* taken, bool leads);
   int Sleep(unsigned to_submit, uint32_t min, const WaitArgs& wait);
   int BorrowEventFd();
   void ReturnEventFd(int fd);
@@ -219,18 +236,23 @@ class Queue {
   std::atomic<uint64_t> waits_{0};        // calls into the kernel without the lock
   std::atomic<uint64_t> wakes_{0};
   std::atomic<int> room_waiters_{0};
+  std::atomic<bool> line_stands_{false};  // as of the last ArmLine()
+  std::atomic<bool> later_{false};        // something is armed that has not reached the kernel, and nobody sees to it
 
   mutable std::mutex mutex_;  // guards the submission side of the ring, and the rest
   Registrations registrations_;
   Registration* line_first_ = nullptr;
   Registration* line_last_ = nullptr;
   int64_t armed_ = 0;
+  bool urgent_ = false;  // what has not reached the kernel must, before the lock is left
   uint64_t submitted_ = 0;
   uint64_t ended_ = 0;
   std::unique_ptr<BlockingCalls> calls_;
-  std::vector<int> event_fds_;
+  std::vector<int> event_fds_;  // those not lent
+  size_t event_fds_made_ = 0;
   std::condition_variable room_;
-  std::mutex overflow_mutex_;  // guards the callback while it is exchanged
+  std::mutex overflow_mutex_;  // guards the callback, and the beginnings and ends of episodes
+  std::shared_ptr<const std::function<void()>> on_overflow_;
 };
 
 }  // namespace evring::kevent

@@ -9,6 +9,8 @@
 #ifndef EVRING_KEVENT_QUEUE_WAITER_H_
 #define EVRING_KEVENT_QUEUE_WAITER_H_
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 
@@ -39,6 +41,18 @@ class QueueWaiter : public TurnstilePlace<QueueWaiter> {
 // once; elsewhere the calls of a queue are no cancellation points. Its own frame has nothing to clean up, so that the
 // cancellation may come between any two instructions.
 int AtCancellationPoint(int (*call)(void* argument), void* argument);
+
+// While it lives the calling thread is not cancelled: around calls that are cancellation points.
+class NotCancelled {
+ public:
+  NotCancelled() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before_); }
+  NotCancelled(const NotCancelled&) = delete;
+  NotCancelled& operator=(const NotCancelled&) = delete;
+  ~NotCancelled() { pthread_setcancelstate(before_, &before_); }
+
+ private:
+  int before_;
+};
 
 }  // namespace evring::kevent
 

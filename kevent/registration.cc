@@ -1,5 +1,6 @@
 #include "kevent/registration.h"
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -16,7 +17,11 @@ Registration* Registrations::Take() {
     if (chunk == nullptr) return nullptr;
     const auto first = static_cast<uint32_t>(chunks_.size()) * kChunk;
     Registration* const registrations = chunk.get();
-    chunks_.push_back(std::move(chunk));
+    try {
+      chunks_.push_back(std::move(chunk));
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
     for (uint32_t i = kChunk; i-- > 0;) {
       registrations[i].index = first + i;
       registrations[i].next = std::exchange(free_, &registrations[i]);
@@ -39,11 +44,13 @@ void Registrations::Free(Registration* registration) {
   registration->posted = false;
   registration->helped = false;
   registration->called = false;
+  registration->later = false;
   registration->cancelled.store(false, std::memory_order_relaxed);
   registration->due_ns = 0;
   registration->period_ns = 0;
   registration->call.reset();
-  if (registration->own_fd >= 0) close(std::exchange(registration->own_fd, -1));
+  // Not by close(), which is a cancellation point.
+  if (registration->own_fd >= 0) syscall(SYS_close, std::exchange(registration->own_fd, -1));
   registration->next = std::exchange(free_, registration);
   --in_use_;
 }

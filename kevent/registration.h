@@ -4,10 +4,9 @@
 //                         ^                                                          |         kStanding again
 //                         +----------------------------------------------------------+
 //   kStanding   stands in line to be given to the kernel
-//   kArmed      a request of the kernel or the call of a helper thread stands for it, or its completion lies in the
-//   ring returned    whoever consumed the completion has put it on the queue's stack (return_stack.h); the next holder
-//   of the
-//               queue's lock sees what becomes of it. For the others it is kArmed still
+//   kArmed      a request of the kernel or the call of a helper thread stands for it, or its completion is in the ring
+//   returned    whoever consumed the completion has put it on the queue's stack (return_stack.h); the next holder of
+//               the queue's lock sees what becomes of it. For the others it is kArmed still
 //
 // One completion for each time it is armed: multishots are not used, so a registration has at most one place in the
 // ring, and belongs to whoever has consumed its completion, until that thread has put it on the stack.
@@ -65,6 +64,7 @@ struct Registration {
   bool posted = false;                 // the record is `event`, as it is
   bool helped = false;                 // a helper thread waits for it
   bool called = false;                 // and its call has not ended
+  bool later = false;                  // need not reach the kernel at once
   std::atomic<bool> cancelled{false};  // by the program. Relaxed: it is set before the request that cancels
   int own_fd = -1;                     // opened for this registration: a signalfd, a pidfd
   int32_t argument = 0;                // Event::result as submitted

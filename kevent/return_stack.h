@@ -2,15 +2,19 @@
 // next holder of the queue's lock, without a lock of their own and without a system call.
 //
 // While the queue's leader sleeps in the kernel nobody may come by for a long time. So the leader marks the stack
-// before it sleeps, and who then returns something that is to be armed again takes the mark off and sees to it himself:
+// before it sleeps, and who then returns something that is to be armed again sees to it himself:
 //
-//   B1  a consumer pushes; if the mark is there and its registration is to be armed again, it takes the mark off with
-//       the same step, and then arms what is on the stack
-//   B2  the leader marks the stack, if nothing lies there. Else it arms that first
+//   B1  a consumer pushes. If the mark is there and its registration is to be armed again, it calls itself in, with the
+//       same step, unless another consumer has and has not been here yet; and then arms, under the queue's lock, what
+//       lies on the stack
+//   B2  the leader, with the queue's lock, marks the stack if nothing lies there; else it arms that first
 //   B3  the leader is awake: it takes the mark off
+//   B4  whoever holds the lock takes all that is there. Who has been called in may find nothing any more: what another
+//       holder has taken may not have reached the kernel, so he goes there all the same
 //
-// All of them are read-modify-writes of one word, so of B1 and B2 one sees the other: nothing that is to be armed lies
-// there while the leader sleeps.
+// All of them are read-modify-writes of one word, so of B1 and B2 one sees the other: while the leader sleeps, nothing
+// that is to be armed lies there but for a consumer who is on his way. The mark stays while the leader sleeps: a record
+// that was claimed before, and is returned late, says nothing about when the leader will wake.
 //
 // Checked by: tests/model/queue_model_test.cc.
 
@@ -24,7 +28,7 @@
 
 namespace evring::kevent {
 
-// Node: has `Node* next`; its address is even.
+// Node: has `Node* next`; its address is a multiple of four.
 template <class Node, class Atomics = StdAtomics>
 class BasicReturnStack {
  public:
@@ -32,15 +36,17 @@ class BasicReturnStack {
   [[nodiscard]] bool Push(Node* node, bool again) {
     uintptr_t word = word_.load(std::memory_order_relaxed);
     uintptr_t mine;
+    bool called;
     do {
       node->next = Top(word);
-      mine = reinterpret_cast<uintptr_t>(node) | (again ? 0 : word & kMark);
+      called = again && (word & (kMark | kCalled)) == kMark;
+      mine = reinterpret_cast<uintptr_t>(node) | (word & (kMark | kCalled)) | (called ? kCalled : 0);
       // Publishes the node to TakeAll().
     } while (!word_.compare_exchange_weak(word, mine, std::memory_order_release, std::memory_order_relaxed));
-    return again && (word & kMark) != 0;
+    return called;
   }
 
-  // B2. True: marked. False: something lies there.
+  // B2. True: marked. False: something lies there. Under the queue's lock.
   [[nodiscard]] bool Mark() {
     uintptr_t word = word_.load(std::memory_order_relaxed);
     do {
@@ -52,7 +58,10 @@ class BasicReturnStack {
   // B3.
   void Unmark() { word_.fetch_and(~kMark, std::memory_order_relaxed); }
 
-  // All of it, the latest first, linked by `next`; the mark stays. Under the queue's lock.
+  // Whether the leader sleeps, or is about to.
+  bool marked() const { return (word_.load(std::memory_order_relaxed) & kMark) != 0; }
+
+  // B4. The latest first, linked by `next`; the mark stays. Under the queue's lock.
   Node* TakeAll() {
     if (Top(word_.load(std::memory_order_relaxed)) == nullptr) return nullptr;
     return Top(word_.fetch_and(kMark, std::memory_order_acquire));  // pairs with Push()
@@ -60,8 +69,12 @@ class BasicReturnStack {
 
  private:
   static constexpr uintptr_t kMark = 1;
+  static constexpr uintptr_t kCalled = 2;  // somebody has been called in; only while something lies there
 
-  static Node* Top(uintptr_t word) { return reinterpret_cast<Node*>(word & ~kMark); }
+  static Node* Top(uintptr_t word) {
+    static_assert(alignof(Node) >= 4, "two bits of its address are free");
+    return reinterpret_cast<Node*>(word & ~(kMark | kCalled));
+  }
 
   typename Atomics::template Atomic<uintptr_t> word_{0};
 };

@@ -20,8 +20,9 @@
 // only with a record of its own.
 //
 // Release() lets waiting threads go without a record: a follower at once. The leader has to be got out of the kernel by
-// the caller, who puts a completion into the ring that is no record (a kick). Another thread may take it from the ring
-// before the leader has looked: it sees by leader_is_released() that it has to kick again.
+// the caller, who puts completions into the ring that are no records (kicks), as many as the leader waits for. Another
+// thread may take one from the ring before the leader sleeps: it sees by leader_is_released() that it has to put
+// another one there. So as long as a released leader leads there are as many as it takes.
 //
 // Threads: any. A waiter is on its thread's stack: it is woken under the lock, and passes the lock once more before it
 // goes away. Checked by: tests/model/queue_model_test.cc.
@@ -97,7 +98,8 @@ class BasicTurnstile {
     return leader->released;
   }
 
-  // Lets one waiting thread go, or `all` of them. True: the leader is among them, and the caller kicks it.
+  // Lets one waiting thread go, or `all` of them. True: the leader is among them, was not before, and the caller kicks
+  // it.
   [[nodiscard]] bool Release(bool all) {
     const Lock lock(mutex_);
     while (first_ != nullptr) {
@@ -107,8 +109,9 @@ class BasicTurnstile {
       waiter->Wake();
       if (!all) return false;
     }
-    if (leader_ != nullptr) leader_->released = true;
-    return leader_ != nullptr;
+    if (leader_ == nullptr || leader_->released) return false;
+    leader_->released = true;
+    return true;
   }
 
   // The leader looks before and after its sleep; whoever takes a kick from the ring, whether to kick again.
@@ -117,9 +120,13 @@ class BasicTurnstile {
     return leader_ != nullptr && leader_->released;
   }
 
-  bool anybody() const {
+  // Calls `f()` while nobody waits, and nobody begins to. False: somebody waits.
+  template <class F>
+  [[nodiscard]] bool IfNobodyWaits(F&& f) {
     const Lock lock(mutex_);
-    return leader_ != nullptr;
+    if (leader_ != nullptr) return false;
+    f();
+    return true;
   }
 
  private:
