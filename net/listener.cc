@@ -71,6 +71,30 @@ absl::StatusOr<Listener> Listener::Listen(const SocketAddress& address, const Li
   return listener;
 }
 
+absl::Status Listener::AcceptError(const absl::Status& status) {
+  const int error = kevent::StatusErrno(status);
+  switch (error) {
+    // Linux hands on what went wrong with the connection that it takes from the queue; accept(2), "Error handling" and
+    // the end of "Errors". By itself such an errno would mean an argument that is wrong, a deadline, a lack of rights.
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case ENOSR:
+    case EOPNOTSUPP:
+    case EPERM:
+    case EPROTO:
+    case EPROTONOSUPPORT:
+    case ESOCKTNOSUPPORT:
+    case ETIMEDOUT:
+      return kevent::StatusWithErrno(error, absl::StatusCode::kUnavailable, status.message());
+    default:
+      return status;
+  }
+}
+
 Listener& Listener::operator=(Listener&& other) noexcept {
   if (this != &other) {
     Close();

@@ -50,8 +50,9 @@ class Listener {
   static absl::StatusOr<Listener> Listen(const SocketAddress& address, const ListenOptions& options = ListenOptions());
 
   // The next connection. -> absl::StatusOr<Stream>
-  // Errors: kResourceExhausted (EMFILE, ENFILE, ENOBUFS, ENOMEM): wait a moment and try again; kUnavailable
-  // (ECONNABORTED and other errors of that one connection): try again; kInvalidArgument after Shutdown.
+  // Errors: kResourceExhausted (EMFILE, ENFILE, ENOBUFS, ENOMEM): wait a moment and try again; kUnavailable (whatever
+  // else goes wrong with that one connection: ECONNABORTED, EPROTO, EPERM from a firewall, …): try again, as accept(2)
+  // asks for; kInvalidArgument after Shutdown.
   class AcceptOperation {
    public:
     explicit AcceptOperation(evring::internal::MultishotAccept* source) : operation_(source) {}
@@ -62,7 +63,7 @@ class Listener {
     }
     absl::StatusOr<Stream> await_resume() {
       absl::StatusOr<int> fd = operation_.await_resume();
-      if (!fd.ok()) return fd.status();
+      if (!fd.ok()) return AcceptError(fd.status());
       return Stream(Socket(*fd));
     }
 
@@ -86,6 +87,9 @@ class Listener {
   absl::StatusOr<SocketAddress> LocalAddress() const { return socket_.LocalAddress(); }
 
  private:
+  // What an error of accept(2) means for who accepts on.
+  static absl::Status AcceptError(const absl::Status& status);
+
   struct CloseAcceptor {
     void operator()(evring::internal::MultishotAccept* acceptor) const { acceptor->Close(); }
   };

@@ -20,10 +20,10 @@ namespace evring::sim {
 enum class Fault : uint8_t {
   kShortReceive,   // fewer bytes than are there
   kShortSend,      // fewer bytes taken than there is room for (not where MSG_WAITALL is given)
-  kReceiveError,   // an errno of recv(2)
-  kSendError,      // an errno of send(2)
+  kReceiveError,   // an errno of recv(2): ECONNRESET, ENOMEM, …
+  kSendError,      // an errno of send(2): EPIPE, ENOBUFS, …
   kAcceptError,    // an errno of accept(2): EMFILE, ECONNABORTED, …
-  kConnectError,   // an errno of connect(2)
+  kConnectError,   // an errno of connect(2): ECONNREFUSED, EACCES, …
   kReset,          // the network resets a connection that data is sent on
   kNoBuffers,      // the buffer ring counts as empty
   kMultishotEnds,  // a multishot request ends with this completion
@@ -34,7 +34,7 @@ enum class Fault : uint8_t {
   kDeferred,       // a request that could complete at once does so later, behind others
   kSlow,           // the network holds data back
   kShortFile,      // a file's read or write stops short
-  kFileError,      // EIO or ENOSPC from a file
+  kFileError,      // an errno of open(2), read(2), write(2), fsync(2), rename(2) or unlink(2): EIO, ENOSPC, …
   kClockJump,      // the process stops for a while: at a call of the kernel, CLOCK_MONOTONIC has leapt forward
 };
 inline constexpr size_t kFaults = 18;

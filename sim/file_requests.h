@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "sim/descriptor_table.h"
 #include "sim/files.h"
@@ -25,10 +26,11 @@ class FileRequests {
 
   // Whether a request is about a file of ours.
   static bool Serves(const io_uring_sqe& sqe);
-  // Its result. Faults, where they are not stopped: short counts, EIO, ENOSPC.
+  // Its result. Faults, where they are not stopped: short counts, the errors of the system calls.
   int Perform(const io_uring_sqe& sqe);
 
   int Close(int fd) { return open_.Remove(fd) ? 0 : -EBADF; }
+  // Not by a request, and without faults.
   int Remove(const char* path) { return files_->Unlink(path); }
   int open_descriptors() const { return open_.size(); }
 
@@ -39,9 +41,15 @@ class FileRequests {
   };
 
   int OpenAt(const io_uring_sqe& sqe);
+  int RenameAt(const io_uring_sqe& sqe);
+  int UnlinkAt(const io_uring_sqe& sqe);
   int ReadFrom(const Open& open, const io_uring_sqe& sqe);
   int WriteTo(const Open& open, const io_uring_sqe& sqe);
   int Sync(const Open& open);
+
+  // An errno that happens now, negative, or 0.
+  int Failure(std::span<const int> errors);
+  std::span<const int> OpenErrors(const io_uring_sqe& sqe) const;
 
   World* const world_;
   FileSystem* const files_;

@@ -63,7 +63,7 @@ class FileSystem {
   int Truncate(const Handle& file, uint64_t size);
   // fsync(2), and fdatasync(2).
   int Sync(const Handle& file);
-  // What EIO from fsync(2) may mean: some of the pages have reached the disk, and none of them counts as dirty any
+  // What an error of fsync(2) may mean: some of the pages have reached the disk, and none of them counts as dirty any
   // more, so that another Sync() does not write them. Programs see the new content until a crash.
   void FailSync(const Handle& file, Random* random);
   // fsync(2) of a directory: all names.
@@ -71,6 +71,7 @@ class FileSystem {
   int Rename(const std::string& from, const std::string& to);
   int Unlink(const std::string& path);
 
+  bool Exists(const std::string& path) const { return seen_.contains(path); }
   // The names in a directory, sorted.
   std::vector<std::string> List(const std::string& directory) const;
 

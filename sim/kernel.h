@@ -145,8 +145,9 @@ class Kernel final : public kevent::Kernel {
   Answer AttemptConnect(Request* request);
   Answer AttemptRead(Request* request);
   Answer AttemptPoll(Request* request);
-  // The connection fails with one of `errors`, or just this attempt; the result of which that is.
-  int32_t FailWith(sim::Socket* socket, std::span<const int> errors);
+  // The connection fails with one of the errors for its kind of socket, or just this attempt; the result of which that
+  // is.
+  int32_t FailWith(sim::Socket* socket, std::span<const int> of_tcp, std::span<const int> of_unix);
   int Cancel(Ring* ring, const io_uring_sqe& sqe);
   int CancelPoll(Ring* ring, const io_uring_sqe& sqe);
   void Cancel(Request* request);

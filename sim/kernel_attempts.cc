@@ -15,9 +15,21 @@ namespace {
 constexpr int64_t kBacklogRetryNs = 100'000;  // of a Unix socket that waits for a place
 constexpr size_t kSegmentMax = 65'536;        // that a send puts on the link at once
 
-constexpr int kReceiveErrors[] = {ECONNRESET, ETIMEDOUT, ENOMEM};
-constexpr int kSendErrors[] = {ECONNRESET, EPIPE, ETIMEDOUT, ENOBUFS, ENOMEM};
-constexpr int kAcceptErrors[] = {EMFILE, ENFILE, ECONNABORTED, ENOBUFS, ENOMEM};
+// The errors of recv(2), send(2) and accept(2), and what tcp(7) and ip(7) add for a connection. Left out:
+// - what the arguments or the state of the socket decide, which this kernel finds by itself: EBADF, EFAULT, EINVAL,
+//   ENOTSOCK, ENOTCONN, EISCONN, EALREADY, EDESTADDRREQ, EMSGSIZE, and EOPNOTSUPP but for accept;
+// - EACCES of send: of datagrams;
+// - EAGAIN and EINTR: a ring waits instead, and no signal interrupts a request.
+constexpr int kReceiveErrors[] = {ECONNREFUSED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENOMEM};
+constexpr int kUnixReceiveErrors[] = {ECONNRESET, ENOMEM};
+constexpr int kSendErrors[] = {ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ENOBUFS, ENOMEM};
+constexpr int kUnixSendErrors[] = {ECONNRESET, EPIPE, ENOBUFS, ENOMEM};
+// Of the process, or the system: the connection waits on. A Unix listener has no others.
+constexpr int kAcceptShortages[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+// Those, and errors of the connection, which is lost.
+constexpr int kAcceptErrors[] = {EMFILE,     ENFILE,      ENOBUFS,     ENOMEM,          ECONNABORTED,    EPERM,
+                                 EPROTO,     ENETDOWN,    ENOPROTOOPT, EHOSTDOWN,       ENONET,          EHOSTUNREACH,
+                                 EOPNOTSUPP, ENETUNREACH, ENOSR,       ESOCKTNOSUPPORT, EPROTONOSUPPORT, ETIMEDOUT};
 
 // The kernel writes where it was told to, whoever else may not touch the memory now.
 __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline)) void CopyToUser(uint64_t address,
@@ -28,6 +40,7 @@ __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline)) void Co
 }
 
 bool IsTransient(int error) { return error == ENOMEM || error == ENOBUFS; }
+bool IsShortage(int error) { return std::ranges::find(kAcceptShortages, error) != std::end(kAcceptShortages); }
 
 }  // namespace
 
@@ -56,8 +69,8 @@ Answer Kernel::Attempt(Request* request) {
   }
 }
 
-int32_t Kernel::FailWith(sim::Socket* socket, std::span<const int> errors) {
-  const int error = world_.faults.OneOf(errors);
+int32_t Kernel::FailWith(sim::Socket* socket, std::span<const int> of_tcp, std::span<const int> of_unix) {
+  const int error = world_.faults.OneOf(socket->is_tcp() ? of_tcp : of_unix);
   if (!IsTransient(error)) {
     socket->Break(error);
     static_cast<void>(socket->TakeError());
@@ -84,7 +97,7 @@ Answer Kernel::AttemptReceive(Request* request) {
     buffer = group->front().bid;
   }
   if (socket != nullptr && (socket->Poll() & POLLIN) != 0 && world_.Happens(Fault::kReceiveError)) {
-    return {.complete = true, .result = FailWith(socket, kReceiveErrors)};
+    return {.complete = true, .result = FailWith(socket, kReceiveErrors, kUnixReceiveErrors)};
   }
   // As read(2) of nothing from a socket, whatever its state.
   if (socket != nullptr && sqe.opcode == IORING_OP_READ && size == 0) return {.complete = true};
@@ -110,7 +123,7 @@ Answer Kernel::AttemptSend(Request* request) {
   const bool all = request->sqe.opcode != IORING_OP_WRITE && (request->sqe.msg_flags & MSG_WAITALL) != 0;
   sim::Socket* socket = request->socket;
   if (world_.Happens(Fault::kSendError)) {
-    const int32_t failed = FailWith(socket, kSendErrors);
+    const int32_t failed = FailWith(socket, kSendErrors, kUnixSendErrors);
     return {.complete = true, .result = request->done != 0 ? static_cast<int32_t>(request->done) : failed};
   }
   for (;;) {
@@ -156,8 +169,9 @@ Answer Kernel::AttemptAccept(Request* request) {
   if (descriptors_.size() >= options_.descriptors_max) return {.complete = true, .result = -EMFILE};
   if (!socket->can_accept()) return {};
   if (world_.Happens(Fault::kAcceptError)) {
-    const int error = world_.faults.OneOf(kAcceptErrors);
-    if (error == ECONNABORTED) {
+    const int error =
+        world_.faults.OneOf(socket->is_tcp() ? std::span<const int>(kAcceptErrors) : std::span(kAcceptShortages));
+    if (!IsShortage(error)) {
       const std::shared_ptr<sim::Socket> aborted = socket->Accept();
       aborted->set_resets_on_close(true);
       aborted->Close();

@@ -13,6 +13,26 @@ namespace {
 constexpr short kReadable = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND;
 constexpr short kWritable = POLLOUT | POLLWRNORM | POLLWRBAND;
 
+// The errors of connect(2), and what tcp(7) and ip(7) add. Left out: what the arguments or the state of the socket
+// decide (EAFNOSUPPORT, EALREADY, EBADF, EFAULT, EISCONN, ENOTSOCK, EPROTOTYPE), and EAGAIN, EINPROGRESS and EINTR, for
+// which a ring waits instead.
+constexpr int kConnectErrors[] = {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, ENETUNREACH,
+                                  EACCES,       EPERM,     EADDRINUSE,   EADDRNOTAVAIL};
+constexpr int kUnixConnectErrors[] = {ECONNREFUSED, EACCES, EPERM};
+
+// Whether this machine says so itself, before anything is sent.
+bool IsLocal(int error) {
+  switch (error) {
+    case EACCES:
+    case EPERM:
+    case EADDRINUSE:
+    case EADDRNOTAVAIL:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 // --- Making connections
@@ -52,9 +72,9 @@ int Socket::Connect(const Address& address) {
   }
   if (address.family() != family_) return -EAFNOSUPPORT;
   World* world = network_->world();
-  static constexpr int kErrors[] = {ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH};
   if (world->Happens(Fault::kConnectError)) {
-    const int error = world->faults.OneOf(kErrors);
+    const int error = world->faults.OneOf(kConnectErrors);
+    if (IsLocal(error)) return -error;
     state_ = State::kConnecting;
     world->After(error == ETIMEDOUT ? 127'000'000'000 : 1'000'000, [self = shared_from_this(), error] {
       if (!self->closed_ && self->state_ == State::kConnecting) self->Fail(error);
@@ -79,6 +99,8 @@ int Socket::ConnectUnix(const Address& address) {
   if (listener == nullptr) return -ECONNREFUSED;
   if (state_ == State::kConnected) return -EISCONN;
   if (state_ == State::kListening) return -EINVAL;
+  World* world = network_->world();
+  if (world->Happens(Fault::kConnectError)) return -world->faults.OneOf(kUnixConnectErrors);
   if (listener->backlog_.size() >= listener->backlog_max_) return -EAGAIN;
   auto other = std::make_shared<Socket>(network_, family_);
   peer_address_ = listener->local_;

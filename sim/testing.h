@@ -1,9 +1,11 @@
 // testing.h: GoogleTest cases whose body is a task on a simulated machine, run with one seed after another.
 //
 //   SIM_TEST(Counter, CountsEveryAdditionOnce) {
-//     CO_ASSERT_OK_AND_ASSIGN(net::Listener listener,
-//     net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"))); … CO_ASSERT_OK(co_await
-//     Sleep(absl::Hours(24)));            // takes no time EXPECT_EQ(total, 42);
+//     const auto address = net::SocketAddress::Parse("10.0.0.1:80");
+//     CO_ASSERT_OK_AND_ASSIGN(net::Listener listener, net::Listener::Listen(*address));
+//     …
+//     CO_ASSERT_OK(co_await Sleep(absl::Hours(24)));  // takes no time
+//     EXPECT_EQ(total, 42);
 //   }
 //   SIM_TEST_WITH(Counter, SurvivesAStorm, TestOptions().Seeds(1000).Workers(3).Faults(FaultRules::Storm())) { … }
 //

@@ -287,6 +287,19 @@ TEST_F(SimulatedRequests, APipeHoldsItsPagesAndGivesThemBackWhole) {
   EXPECT_EQ(waits.results, Results{4096});
 }
 
+TEST_F(SimulatedRequests, BytesThatDoNotFitIntoTheLastPageOfAPipeTakeAnother) {
+  const Pipe2 pipe(&kernel_);
+  for (int page = 0; page < 16; ++page) EXPECT_EQ(Write(pipe.write, 3000), 3000);
+  EXPECT_EQ(Write(pipe.write, 1000), 1000) << "behind the last bytes";
+  Request waits;
+  const std::vector<std::byte> data(1000);
+  StartWrite(&waits, pipe.write, data);
+  Run(kQuietNs);
+  EXPECT_TRUE(waits.in_flight());
+  EXPECT_EQ(Read(pipe.read, 3000), 3000);
+  EXPECT_EQ(waits.results, Results{1000});
+}
+
 TEST_F(SimulatedRequests, APipeWithoutAWriterEndsAndWithoutAReaderBreaks) {
   Pipe2 ended(&kernel_);
   EXPECT_EQ(Write(ended.write, 3), 3);
@@ -298,6 +311,29 @@ TEST_F(SimulatedRequests, APipeWithoutAWriterEndsAndWithoutAReaderBreaks) {
   kernel_.Close(std::exchange(broken.read, -1));
   EXPECT_EQ(kernel_.PollNow(broken.write, POLLOUT), POLLOUT | POLLERR);
   EXPECT_EQ(Write(broken.write, 3), -EPIPE);
+}
+
+TEST_F(SimulatedRequests, WhoWaitsAtAPipeIsToldThatTheOtherEndIsClosed) {
+  Pipe2 ended(&kernel_);
+  std::vector<std::byte> buffer(10);
+  Request reads;
+  io_uring_sqe* sqe = Sqe();
+  io_uring_prep_read(sqe, ended.read, buffer.data(), static_cast<unsigned>(buffer.size()), 0);
+  Start(&reads, sqe);
+  Run(kQuietNs);
+  EXPECT_TRUE(reads.in_flight());
+  kernel_.Close(std::exchange(ended.write, -1));
+  Run(kQuietNs);
+  EXPECT_EQ(reads.results, Results{0});
+  Pipe2 broken(&kernel_);
+  EXPECT_EQ(Write(broken.write, 65'536), 65'536);
+  Request writes;
+  StartWrite(&writes, broken.write, buffer);
+  Run(kQuietNs);
+  EXPECT_TRUE(writes.in_flight());
+  kernel_.Close(std::exchange(broken.read, -1));
+  Run(kQuietNs);
+  EXPECT_EQ(writes.results, Results{-EPIPE});
 }
 
 TEST_F(SimulatedRequests, APipeIsNoSocket) {

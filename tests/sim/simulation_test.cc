@@ -180,6 +180,31 @@ TEST(Simulation, ALossyLinkDelaysWhatIsSentAndLosesNothing) {
   EXPECT_LT(took, absl::Seconds(30));
 }
 
+// How many of a thousand connects take a second or longer over a link that loses one segment in ten.
+Task<int> ConnectsThatAreLate(Simulation* simulation) {
+  auto listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
+  Network::Link link;
+  link.loss_ppm = 100'000;
+  simulation->network()->SetLink("10.0.0.1", "10.0.0.2", link);
+  int late = 0;
+  for (int i = 0; i < 1000; ++i) {
+    const absl::Time start = simulation->Now();
+    auto stream = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
+                                                *net::SocketAddress::Parse("10.0.0.2:0"));
+    EXPECT_TRUE(stream.ok()) << stream.status();
+    if (simulation->Now() - start >= absl::Seconds(1)) ++late;
+  }
+  co_return late;
+}
+
+TEST(Simulation, ALossyLinkLosesHandshakesEitherWay) {
+  Simulation simulation(Seeded(5));
+  const int late = simulation.Run(ConnectsThatAreLate(&simulation));
+  // The request is lost in 100 of them, the answer in another 90.
+  EXPECT_GT(late, 150);
+  EXPECT_LT(late, 230);
+}
+
 Task<absl::Status> WriteIntoTheVoid(Simulation* simulation) {
   auto listener = net::Listener::Listen(*net::SocketAddress::Parse("10.0.0.1:80"));
   auto stream = co_await net::Stream::Connect(*net::SocketAddress::Parse("10.0.0.1:80"),
