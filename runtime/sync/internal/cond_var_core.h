@@ -4,11 +4,15 @@
 //   D1  The task, which has the mutex: BeginWait; under the lock it queues and lets go of the mutex. So who changes
 //   what
 //       it waits for, with the mutex, and notifies later finds it in the queue.
-//   D2  Notify, under the lock: takes the first off, marks it as moved, lets it queue at the mutex.
-//   D3  A stop of one that was not moved takes it off. A stop of one that was moved takes it off the mutex's queue; it
-//       goes without the mutex, and its notification moves the next in line. One that has got the mutex keeps it.
+//   D2  Notify, under the lock: takes the first off, or all, and marks them as moved. After unlocking: each queues at
+//   its
+//       mutex, in order, or gets it at once, and is woken then.
+//   D3  A stop of one that was not moved takes it off. A stop of one that was moved takes it off the mutex's queue, or
+//       marks it for D2 to see; it goes without the mutex, and its notification moves the next in line. One that has
+//       got the mutex keeps it.
 //
-// The lock of this is taken before that of the mutex. `moved` is written under the lock of this only. That D3 looks for
+// The lock of this is taken before that of the mutex (D1). `moved` is written under the lock of this only. D2 does not
+// touch this when the last has queued: with the mutex it may go on, and destroy this. That D3 looks for
 // the node at the mutex without that lock is safe: a stop pins the wait, so that the task, and the node, and a mutex
 // that the task waits for or has, stay as long as it looks.
 //
@@ -17,7 +21,6 @@
 #ifndef EVRING_RUNTIME_SYNC_INTERNAL_COND_VAR_CORE_H_
 #define EVRING_RUNTIME_SYNC_INTERNAL_COND_VAR_CORE_H_
 
-#include <cstdint>
 #include <mutex>
 
 #include "runtime/sync/internal/mutex_core.h"
@@ -35,7 +38,6 @@ class CondVarCore {
     Mutex* const mutex;
     bool released = false;  // the mutex; written by the task in Enqueue()
     bool moved = false;     // to the queue of the mutex; under the lock
-    uint64_t number;        // in the order of coming; set when it queues
   };
 
   constexpr CondVarCore() = default;
@@ -51,7 +53,6 @@ class CondVarCore {
     {
       std::lock_guard lock(lock_);
       if (node->state != Node::State::kCancelled) {
-        node->number = ++last_;
         queue_.PushBack(node);
         queued = true;
       }
@@ -72,44 +73,50 @@ class CondVarCore {
   }
 
   void NotifyOne() {
-    Node* woken = nullptr;
+    Node* node = nullptr;
     {
       std::lock_guard lock(lock_);
-      woken = MoveFirst();
+      node = queue_.first();
+      if (node == nullptr) return;
+      queue_.Remove(node);
+      node->next = nullptr;
+      MarkMoved(node);
     }
-    if (woken != nullptr) woken->Complete();
+    Move(node);
   }
 
-  // Those that wait now. The lock is let go between two of them, and not touched after the last: then nobody may be
-  // left who keeps this alive.
+  // Those that wait now.
   void NotifyAll() {
-    uint64_t last = 0;
-    for (bool more = true; more;) {
-      Node* woken = nullptr;
-      {
-        std::lock_guard lock(lock_);
-        if (last == 0) last = last_;
-        woken = MoveFirst();
-        more = !queue_.empty() && queue_.first()->number <= last;
-      }
-      if (woken != nullptr) woken->Complete();
+    Node* all = nullptr;
+    {
+      std::lock_guard lock(lock_);
+      all = queue_.TakeAll();
+      for (Node* node = all; node != nullptr; node = static_cast<Node*>(node->next)) MarkMoved(node);
     }
+    Move(all);
   }
 
  private:
-  // Under the lock. Returns the node if it has got the mutex and is to be completed.
-  Node* MoveFirst() {
-    Node* node = queue_.first();
-    if (node == nullptr) return nullptr;
-    queue_.Remove(node);
+  // Under the lock.
+  static void MarkMoved(Node* node) {
     node->moved = true;
     node->state = Node::State::kNew;
-    return node->mutex->Enqueue(node) ? nullptr : node;  // queued there, it may be gone
+  }
+
+  // D2, without the lock: as soon as the last has queued at its mutex, this may be gone.
+  void Move(Node* first) {
+    for (Node* node = first; node != nullptr;) {
+      Node* next = static_cast<Node*>(node->next);  // queued, the node may be gone
+      if (!node->mutex->Enqueue(node)) {
+        if (node->state == Node::State::kCancelled) NotifyOne();  // D3
+        node->Complete();
+      }
+      node = next;
+    }
   }
 
   typename Host::Lock lock_;
-  uint64_t last_ = 0;  // these two under the lock
-  WaiterQueue<Node> queue_;
+  WaiterQueue<Node> queue_;  // under the lock
 };
 
 }  // namespace evring::internal

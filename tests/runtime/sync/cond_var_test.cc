@@ -361,6 +361,39 @@ Task<void> DestroyWhenNotified(Rival* rival, int rounds) {
   }
 }
 
+// The same while another thread holds the mutex: who is notified goes on when that lets go of it.
+Task<void> DestroyWhenHandedOver(Rival* holder, Rival* notifier, int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    auto both = std::make_unique<Both>();
+    MutexGuard guard = both->mutex.TryLock();
+    std::atomic<bool> held{false};
+    holder->Begin([raw = both.get(), &held, spins = i % 256] {
+      MutexGuard mine;
+      while (!mine) mine = raw->mutex.TryLock();    // then the task waits
+      held.store(true, std::memory_order_release);  // pairs with the notifier
+      Spin(spins);
+    });
+    notifier->Begin([raw = both.get(), &held, i] {
+      while (!held.load(std::memory_order_acquire)) std::this_thread::yield();
+      if (i % 2 == 0) {
+        raw->cond_var.NotifyOne();
+      } else {
+        raw->cond_var.NotifyAll();
+      }
+    });
+    CO_ASSERT_OK(co_await both->cond_var.Wait(&guard));
+    guard.Unlock();
+    both.reset();
+    holder->Join();
+    notifier->Join();
+  }
+}
+
+TEST_P(CondVarEveryWorkerCount, WhoIsNotifiedAndThenGetsTheMutexMayDestroyIt) {
+  Rival holder, notifier;
+  RunFor(GetParam(), DestroyWhenHandedOver(&holder, &notifier, Scaled(2000)));
+}
+
 TEST_P(CondVarEveryWorkerCount, WhoWasNotifiedMayDestroyIt) {
   Rival rival;
   RunFor(GetParam(), DestroyWhenNotified(&rival, Scaled(5000)));
