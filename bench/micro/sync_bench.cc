@@ -2,7 +2,7 @@
 //
 // `real` is wall time per operation, `cpu` processor time of the whole process per operation, both in nanoseconds: with
 // two workers they differ by what the second one does. An operation is a lock with its unlock, a message (one Send and
-// one Receive), a round trip (two Set, two Wait). The workers exist before the clock starts.
+// one Receive), a round trip (two Set, two Wait), an arrival at a barrier. The workers exist before the clock starts.
 
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
@@ -18,10 +18,17 @@
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
+#include "runtime/sync/barrier.h"
+#include "runtime/sync/broadcast.h"
 #include "runtime/sync/channel.h"
+#include "runtime/sync/cond_var.h"
 #include "runtime/sync/event.h"
 #include "runtime/sync/mutex.h"
+#include "runtime/sync/oneshot.h"
 #include "runtime/sync/semaphore.h"
+#include "runtime/sync/shared_mutex.h"
+#include "runtime/sync/unbounded_channel.h"
+#include "runtime/sync/watch.h"
 #include "runtime/task.h"
 
 namespace evring {
@@ -178,6 +185,177 @@ void BM_EventPingPong(benchmark::State& state) {
   Measure(state, state.range(0), kRounds, [&] { return PingPong(&a, &b, kRounds); });
 }
 BENCHMARK(BM_EventPingPong)->ArgName("workers")->Arg(1)->Arg(2)->UseRealTime();
+
+// --- SharedMutex
+// -------------------------------------------------------------------------------------------------------
+
+// Every `writes`-th operation writes; 0: none.
+Task<void> ReadAndWrite(SharedMutex* mutex, int64_t* guarded, int64_t n, int64_t writes) {
+  for (int64_t i = 1; i <= n; ++i) {
+    if (writes != 0 && i % writes == 0) {
+      auto guard = co_await mutex->Lock();
+      EVRING_CHECK(guard.ok(), "nobody stops it");
+      ++*guarded;
+    } else {
+      auto guard = co_await mutex->LockShared();
+      EVRING_CHECK(guard.ok(), "nobody stops it");
+      benchmark::DoNotOptimize(*guarded);
+    }
+  }
+}
+
+void BM_SharedMutexUncontended(benchmark::State& state) {
+  constexpr int64_t kLocks = 100'000;
+  SharedMutex mutex;
+  int64_t guarded = 0;
+  Measure(state, 1, kLocks, [&] { return ReadAndWrite(&mutex, &guarded, kLocks, state.range(0)); });
+}
+BENCHMARK(BM_SharedMutexUncontended)->ArgName("writes")->Arg(0)->Arg(1)->UseRealTime();
+
+void BM_SharedMutexContended(benchmark::State& state) {
+  constexpr int64_t kLocks = 100;
+  constexpr int kTasks = 1000;
+  SharedMutex mutex;
+  int64_t guarded = 0;
+  Measure(state, state.range(0), kTasks * kLocks,
+          [&] { return All(kTasks, [&] { return ReadAndWrite(&mutex, &guarded, kLocks, state.range(1)); }); });
+}
+BENCHMARK(BM_SharedMutexContended)->ArgNames({"workers", "writes"})->ArgsProduct({{1, 2}, {1, 10}})->UseRealTime();
+
+// --- CondVar
+// -----------------------------------------------------------------------------------------------------------
+
+// Two take turns: each waits for its own.
+Task<void> TakeTurns(Mutex* mutex, CondVar* cond_var, int64_t* turn, int64_t mine, int64_t rounds) {
+  auto guard = co_await mutex->Lock();
+  EVRING_CHECK(guard.ok(), "nobody stops it");
+  for (int64_t i = 0; i < rounds; ++i) {
+    while (*turn != mine) {
+      EVRING_CHECK((co_await cond_var->Wait(&*guard)).ok(), "nobody stops it");
+    }
+    *turn = 1 - mine;
+    cond_var->NotifyOne();
+  }
+}
+
+void BM_CondVarPingPong(benchmark::State& state) {
+  constexpr int64_t kRounds = 100'000;
+  Mutex mutex;
+  CondVar cond_var;
+  int64_t turn = 0;
+  Measure(state, state.range(0), kRounds, [&] {
+    return All(2, [&, mine = int64_t{0}]() mutable { return TakeTurns(&mutex, &cond_var, &turn, mine++, kRounds); });
+  });
+}
+BENCHMARK(BM_CondVarPingPong)->ArgName("workers")->Arg(1)->Arg(2)->UseRealTime();
+
+// --- Barrier
+// -----------------------------------------------------------------------------------------------------------
+
+Task<void> ArriveOften(Barrier<>* barrier, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    EVRING_CHECK((co_await barrier->ArriveAndWait()).ok(), "nobody stops it");
+  }
+}
+
+void BM_Barrier(benchmark::State& state) {
+  constexpr int64_t kPhases = 10'000;
+  const int tasks = static_cast<int>(state.range(1));
+  Barrier<> barrier(static_cast<uint64_t>(tasks));
+  Measure(state, state.range(0), tasks * kPhases,
+          [&] { return All(tasks, [&] { return ArriveOften(&barrier, kPhases); }); });
+}
+BENCHMARK(BM_Barrier)->ArgNames({"workers", "tasks"})->ArgsProduct({{1, 2}, {2, 16}})->UseRealTime();
+
+// --- UnboundedChannel
+// --------------------------------------------------------------------------------------------------
+
+// Gives way every so many, as a sender that nothing holds back must.
+Task<void> SendUnbounded(UnboundedChannel<int64_t>* channel, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    EVRING_CHECK(channel->Send(i).ok(), "it is open");
+    if (i % 64 == 63) co_await Yield();
+  }
+}
+
+Task<void> ReceiveUnbounded(UnboundedChannel<int64_t>* channel, int64_t n) {
+  int64_t sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    auto value = co_await channel->Receive();
+    EVRING_CHECK(value.ok(), "it is open");
+    sum += *value;
+  }
+  benchmark::DoNotOptimize(sum);
+}
+
+void BM_UnboundedChannel(benchmark::State& state) {
+  constexpr int64_t kMessages = 400'000;
+  const int pairs = static_cast<int>(state.range(1));
+  UnboundedChannel<int64_t> channel;
+  Measure(state, state.range(0), kMessages, [&] {
+    return All(2 * pairs, [&channel, n = kMessages / pairs, i = 0]() mutable {
+      return ++i % 2 == 0 ? SendUnbounded(&channel, n) : ReceiveUnbounded(&channel, n);
+    });
+  });
+}
+BENCHMARK(BM_UnboundedChannel)->ArgNames({"workers", "pairs"})->ArgsProduct({{1, 2}, {1, 4}})->UseRealTime();
+
+// --- Oneshot
+// -----------------------------------------------------------------------------------------------------------
+
+// Made, sent and received: what an answer to a request costs beside the request.
+Task<void> SendToItself(int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    Oneshot<int64_t> ends;
+    EVRING_CHECK(ends.sender.Send(i).ok(), "the receiver is there");
+    EVRING_CHECK((co_await ends.receiver.Receive()).ok(), "it was sent");
+  }
+}
+
+void BM_Oneshot(benchmark::State& state) {
+  constexpr int64_t kValues = 100'000;
+  Measure(state, 1, kValues, [] { return SendToItself(kValues); });
+}
+BENCHMARK(BM_Oneshot)->UseRealTime();
+
+// --- Watch and Broadcast
+// -----------------------------------------------------------------------------------------------
+
+void BM_WatchSetAndGet(benchmark::State& state) {
+  Watch<int64_t> watch(0);
+  for (auto _ : state) {
+    EVRING_CHECK(watch.Set(1).ok(), "it is open");
+    benchmark::DoNotOptimize(watch.Get());
+  }
+}
+BENCHMARK(BM_WatchSetAndGet);
+
+Task<void> ReceiveBroadcast(BroadcastReceiver<int64_t> receiver) {
+  for (;;) {
+    auto value = co_await receiver.Receive();
+    if (!value.ok()) break;
+  }
+}
+
+Task<void> SendBroadcast(int receivers, int64_t n) {
+  Broadcast<int64_t> broadcast(128);
+  std::vector<JoinHandle<void>> handles;
+  for (int i = 0; i < receivers; ++i) handles.push_back(co_await Spawn(ReceiveBroadcast(broadcast.Subscribe())));
+  for (int64_t i = 0; i < n; ++i) {
+    EVRING_CHECK(broadcast.Send(i).ok(), "it is open");
+    if (i % 64 == 63) co_await Yield();
+  }
+  broadcast.Close();
+  for (JoinHandle<void>& handle : handles) co_await std::move(handle);
+}
+
+// An operation is a value that was sent, to all.
+void BM_Broadcast(benchmark::State& state) {
+  constexpr int64_t kValues = 100'000;
+  const int receivers = static_cast<int>(state.range(1));
+  Measure(state, state.range(0), kValues, [=] { return SendBroadcast(receivers, kValues); });
+}
+BENCHMARK(BM_Broadcast)->ArgNames({"workers", "receivers"})->ArgsProduct({{1, 2}, {1, 8}})->UseRealTime();
 
 }  // namespace
 }  // namespace evring

@@ -5,10 +5,14 @@
 #include <cstdint>
 #include <utility>
 
+#include "runtime/sync/barrier.h"
 #include "runtime/sync/channel.h"
+#include "runtime/sync/cond_var.h"
 #include "runtime/sync/event.h"
 #include "runtime/sync/mutex.h"
 #include "runtime/sync/semaphore.h"
+#include "runtime/sync/shared_mutex.h"
+#include "runtime/sync/unbounded_channel.h"
 #include "tests/runtime/counted_new.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
@@ -27,7 +31,21 @@ struct Meeting {
   Semaphore semaphore{1};
   Channel<int> channel{1};
   Channel<int> handed{0};
+  Barrier<> barrier{2};
+  SharedMutex shared_mutex;
+  UnboundedChannel<int> unbounded;
+  CondVar turned;
+  int turn = 0;  // guarded by the mutex
 };
+
+// Whose turn it is goes from one to the other.
+Task<void> TakeTurn(Meeting* m, int mine) {
+  absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
+  CO_ASSERT_OK(guard.status());
+  while (m->turn != mine) CO_ASSERT_OK(co_await m->turned.Wait(&*guard));
+  m->turn = 1 - mine;
+  m->turned.NotifyOne();
+}
 
 // The two sides of a meeting: whatever one of them does, it waits for the other. The stack of coroutines is the same
 // all the time.
@@ -41,9 +59,19 @@ Task<void> OneSide(Meeting* m) {
     CO_ASSERT_OK(co_await m->semaphore.Acquire());
     co_await Yield();
     m->semaphore.Release();
-    absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
-    CO_ASSERT_OK(guard.status());
-    co_await Yield();
+    {
+      absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
+      CO_ASSERT_OK(guard.status());
+      co_await Yield();
+    }
+    CO_ASSERT_OK(co_await m->barrier.ArriveAndWait());
+    {
+      absl::StatusOr<WriterGuard> guard = co_await m->shared_mutex.Lock();
+      CO_ASSERT_OK(guard.status());
+      co_await Yield();
+    }
+    co_await TakeTurn(m, 0);
+    CO_ASSERT_OK(m->unbounded.Send(i));
   }
 }
 
@@ -58,9 +86,19 @@ Task<void> OtherSide(Meeting* m, int64_t* blocks) {
     CO_ASSERT_OK(co_await m->semaphore.Acquire());
     co_await Yield();
     m->semaphore.Release();
-    absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
-    CO_ASSERT_OK(guard.status());
-    co_await Yield();
+    {
+      absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
+      CO_ASSERT_OK(guard.status());
+      co_await Yield();
+    }
+    CO_ASSERT_OK(co_await m->barrier.ArriveAndWait());
+    {
+      absl::StatusOr<ReaderGuard> guard = co_await m->shared_mutex.LockShared();
+      CO_ASSERT_OK(guard.status());
+      co_await Yield();
+    }
+    co_await TakeTurn(m, 1);
+    CO_ASSERT_OK((co_await m->unbounded.Receive()).status());
   }
   *blocks += Blocks();
 }

@@ -6,10 +6,15 @@
 #include <ostream>
 #include <string>
 
+#include "runtime/sync/barrier.h"
 #include "runtime/sync/channel.h"
 #include "runtime/sync/event.h"
+#include "runtime/sync/latch.h"
 #include "runtime/sync/mutex.h"
 #include "runtime/sync/semaphore.h"
+#include "runtime/sync/shared_mutex.h"
+#include "runtime/sync/unbounded_channel.h"
+#include "runtime/sync/watch.h"
 #include "tests/runtime/sync/sync_test_util.h"
 
 namespace evring {
@@ -25,6 +30,11 @@ struct Ready {
   Semaphore semaphore{1};
   Channel<int> channel{1};
   Channel<int> closed{1};
+  SharedMutex shared_mutex;
+  Latch latch{0};
+  Barrier<> barrier{1};
+  UnboundedChannel<int> unbounded;
+  Watch<int> watch{0};
 };
 
 struct Operation {
@@ -51,6 +61,15 @@ Task<void> ReceiveFromClosedChannel(Ready* r) {
   const absl::StatusOr<int> value = co_await r->closed.Receive();
   EXPECT_EQ(value.status().code(), absl::StatusCode::kOutOfRange);
 }
+
+Task<void> LockSharedMutex(Ready* r) { CO_ASSERT_OK((co_await r->shared_mutex.LockShared()).status()); }
+Task<void> WaitForLatch(Ready* r) { CO_ASSERT_OK(co_await r->latch.Wait()); }
+Task<void> ArriveAtBarrier(Ready* r) { CO_ASSERT_OK(co_await r->barrier.ArriveAndWait()); }
+Task<void> ReceiveFromUnboundedChannel(Ready* r) {
+  CO_ASSERT_OK(r->unbounded.Send(1));
+  CO_ASSERT_OK((co_await r->unbounded.Receive()).status());
+}
+Task<void> LookAtWatch(Ready* r) { CO_ASSERT_OK((co_await r->watch.Next(0)).status()); }
 
 Task<void> Set(bool* flag) {
   *flag = true;
@@ -83,7 +102,12 @@ INSTANTIATE_TEST_SUITE_P(All, SyncFairness,
                                            Operation{"SemaphoreAcquire", AcquireSemaphore},
                                            Operation{"ChannelSend", SendToChannel},
                                            Operation{"ChannelReceive", ReceiveFromChannel},
-                                           Operation{"ClosedChannelReceive", ReceiveFromClosedChannel}),
+                                           Operation{"ClosedChannelReceive", ReceiveFromClosedChannel},
+                                           Operation{"SharedMutexLockShared", LockSharedMutex},
+                                           Operation{"LatchWait", WaitForLatch},
+                                           Operation{"BarrierArriveAndWait", ArriveAtBarrier},
+                                           Operation{"UnboundedChannelReceive", ReceiveFromUnboundedChannel},
+                                           Operation{"WatchNext", LookAtWatch}),
                          [](const auto& info) { return info.param.name; });
 
 }  // namespace
