@@ -21,7 +21,7 @@ packages=(
   # Programs that tests run against the servers.
   curl wrk
   # Programs of .ci/ and tools/.
-  clang-format-19 clang-tidy-19 git python3
+  clang-format-19 clang-tidy-19 git mandoc python3
 )
 
 say() { printf 'setup.sh: %s\n' "$*"; }

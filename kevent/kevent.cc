@@ -1,11 +1,15 @@
 // kevent.cc: the C interface over Queue: arguments are checked, results become -1 and errno.
+//
+// No C++ exception leaves it: want of memory is ENOMEM. The cancellation of a thread, which is an exception of its own
+// kind here, passes through the two calls that are cancellation points and is held back in the others.
 
 #include "kevent/kevent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +26,7 @@
 #include "kevent/errors.h"
 #include "kevent/queue.h"
 #include "kevent/queue_table.h"
+#include "kevent/queue_waiter.h"
 #include "kevent/sigevent.h"
 
 namespace evring::kevent {
@@ -56,6 +61,13 @@ int Fail(int error) {
   errno = error;
   return -1;
 }
+
+// The calling thread is in callbacks of overflow, and so in calls of their queues.
+thread_local int callbacks_of_thread = 0;
+
+// The queue has a descriptor of its own and would serve a program that has closed the one it was given: a call that is
+// going to enter the kernel anyway, or is rare, asks.
+bool IsOpen(int kfd) { return fcntl(kfd, F_GETFD) >= 0; }
 
 Event ToEvent(const kevent_event& c) {
   Event event;
@@ -122,7 +134,12 @@ int Control(TableEntry* entry, int kfd, int cmd, va_list args) {
       if (callback == nullptr) {
         queue->SetOnOverflow(nullptr);
       } else {
-        queue->SetOnOverflow([callback, kfd, arg] { callback(kfd, arg); });
+        queue->SetOnOverflow([callback, kfd, arg] {
+          const NotCancelled scope;  // it may stand between a record and its consumer
+          ++callbacks_of_thread;
+          callback(kfd, arg);
+          --callbacks_of_thread;
+        });
       }
       return 0;
     }
@@ -157,10 +174,12 @@ int Control(TableEntry* entry, int kfd, int cmd, va_list args) {
 using evring::kevent::Event;
 using evring::kevent::GivenRecords;
 using evring::kevent::HeldEntry;
+using evring::kevent::NotCancelled;
 using evring::kevent::Queue;
 using evring::kevent::QueueTable;
 
 int kevent_init(int num) try {
+  const NotCancelled scope;
   if (num <= 0) return evring::kevent::Fail(EINVAL);
   evring::kevent::QueueOptions options;
   options.entries = static_cast<uint32_t>(num);
@@ -169,9 +188,8 @@ int kevent_init(int num) try {
     const int error = evring::kevent::StatusErrno(queue.status());
     return evring::kevent::Fail(error != 0 ? error : EINVAL);
   }
-  const int kfd = (*queue)->descriptor();
-  const int error = QueueTable::Get()->Add(*std::move(queue), static_cast<uint32_t>(num));
-  return error == 0 ? kfd : evring::kevent::Fail(error);
+  const int kfd = QueueTable::Get()->Add(*std::move(queue), static_cast<uint32_t>(num));
+  return kfd >= 0 ? kfd : evring::kevent::Fail(-kfd);
 } catch (const std::bad_alloc&) {
   return evring::kevent::Fail(ENOMEM);
 }
@@ -179,17 +197,26 @@ int kevent_init(int num) try {
 kevent_ring* kevent_map_ringbuf(int kfd, size_t num) {
   int error = 0;
   const HeldEntry entry(kfd, &error);
-  if (entry && (num == 0 || num > entry->num)) error = EINVAL;
-  if (!entry || error == EINVAL) {
-    errno = error;
+  if (!entry || !evring::kevent::IsOpen(kfd)) {
+    errno = entry ? EBADF : error;
+    return nullptr;
+  }
+  if (num == 0 || num > entry->num) {
+    errno = EINVAL;
     return nullptr;
   }
   return &entry->ring;
 }
 
-unsigned kevent_ring_state(const kevent_ring* ring) { return ring->queue->state(); }
+unsigned kevent_ring_state(const kevent_ring* ring) {
+  if (ring != nullptr) return ring->queue->state();
+  errno = EINVAL;
+  return 0;
+}
 
 int kevent_consume(kevent_ring* ring, kevent_event* ev) {
+  if (ring == nullptr || ev == nullptr) return evring::kevent::Fail(EINVAL);
+  if (ring->process != QueueTable::Process()) return evring::kevent::Fail(EPERM);
   Event record;
   if (!GivenRecords::OfThisThread()->Take(ring->serial, &record) && !ring->queue->TryNext(&record)) return 0;
   evring::kevent::FromEvent(record, ev);
@@ -198,8 +225,10 @@ int kevent_consume(kevent_ring* ring, kevent_event* ev) {
 
 int kevent_ctl(int kfd, int cmd, ...) try {
   int error = 0;
+  const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
+  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
   va_list args;
   va_start(args, cmd);
   error = evring::kevent::Control(entry.get(), kfd, cmd, args);
@@ -211,8 +240,10 @@ int kevent_ctl(int kfd, int cmd, ...) try {
 
 int kevent_submit(int kfd, kevent_event* ev, int flags, const timespec* timeout) try {
   int error = 0;
+  const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
+  if ((flags & KEVENT_LATER) == 0 && !evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
   Queue* const queue = entry->queue.get();
   if (ev == nullptr) {
     if ((flags & ~KEVENT_WAKE_ALL) != 0) return evring::kevent::Fail(EINVAL);
@@ -238,8 +269,10 @@ int kevent_submit(int kfd, kevent_event* ev, int flags, const timespec* timeout)
 
 int kevent_cancel(int kfd, uint64_t number) {
   int error = 0;
+  const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
+  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
   if (number > INT64_MAX) return evring::kevent::Fail(ENOENT);
   evring::kevent::ForgetSigevent(entry->ring.serial, static_cast<int64_t>(number));
   const int rc = entry->queue->Cancel(static_cast<int64_t>(number));
@@ -248,8 +281,10 @@ int kevent_cancel(int kfd, uint64_t number) {
 
 int kevent_requeue(int kfd, const kevent_event* ev) try {
   int error = 0;
+  const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
+  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
   if (ev == nullptr) return evring::kevent::Fail(EINVAL);
   const int rc = entry->queue->Post(evring::kevent::ToEvent(*ev));
   return rc == 0 ? 0 : evring::kevent::Fail(-rc);
@@ -258,6 +293,7 @@ int kevent_requeue(int kfd, const kevent_event* ev) try {
 }
 
 int kevent_wait(int kfd, unsigned ringstate, const timespec* timeout, const sigset_t* sigmask) try {
+  pthread_testcancel();
   int error = 0;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
@@ -266,6 +302,8 @@ int kevent_wait(int kfd, unsigned ringstate, const timespec* timeout, const sigs
   wait.sigmask = sigmask;
   GivenRecords* const given = GivenRecords::OfThisThread();
   if (given->Has(entry->ring.serial)) return 0;
+  // It is going to sleep.
+  if (ringstate == entry->queue->state() && !evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
   given->MakeRoom();
   Event record;
   size_t taken = 0;
@@ -280,6 +318,7 @@ int kevent_wait(int kfd, unsigned ringstate, const timespec* timeout, const sigs
 
 int kevent_get_events(int kfd, kevent_event* events, size_t min, size_t max, const timespec* timeout,
                       const sigset_t* sigmask) try {
+  pthread_testcancel();
   int error = 0;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
@@ -291,19 +330,22 @@ int kevent_get_events(int kfd, kevent_event* events, size_t min, size_t max, con
   }
   if (min == 0) wait.deadline_ns = 0;
   wait.sigmask = sigmask;
-  Event batch[64];
   size_t taken = 0;
   const uint64_t serial = entry->ring.serial;
   for (Event record; taken < max && GivenRecords::OfThisThread()->Take(serial, &record);) {
     evring::kevent::FromEvent(record, &events[taken++]);
   }
+  const auto take_the_rest = [&] {
+    for (Event record; taken < max && queue->TryNext(&record);) evring::kevent::FromEvent(record, &events[taken++]);
+  };
+  if (taken > 0 || min <= 1) take_the_rest();
   if (taken > 0) return static_cast<int>(taken);
+  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
+  Event batch[64];
   error =
       evring::kevent::WaitError(queue->Next(std::span<Event>(batch, std::min(max, std::size(batch))), &taken, wait));
   for (size_t i = 0; i < taken; ++i) evring::kevent::FromEvent(batch[i], &events[i]);
-  if (taken == std::size(batch)) {
-    for (Event record; taken < max && queue->TryNext(&record);) evring::kevent::FromEvent(record, &events[taken++]);
-  }
+  if (taken == std::size(batch)) take_the_rest();
   return error == 0 || error == ETIMEDOUT ? static_cast<int>(taken) : evring::kevent::Fail(error);
 } catch (const std::bad_alloc&) {
   return evring::kevent::Fail(ENOMEM);
@@ -311,16 +353,22 @@ int kevent_get_events(int kfd, kevent_event* events, size_t min, size_t max, con
 
 int kevent_sigevent(int kfd, sigevent* sev, uint64_t cookie, uint64_t* number) try {
   int error = 0;
+  const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
   if (!entry) return evring::kevent::Fail(error);
+  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
   if (sev == nullptr || number == nullptr) return evring::kevent::Fail(EINVAL);
   Event event;
   event.type = evring::kevent::EventType::kSigevent;
   event.cookie = cookie;
   event.flags = KEVENT_MULTI;
+  const uintptr_t key = evring::kevent::ReserveSigevent(entry->ring.serial);
   const int64_t rc = entry->queue->Submit(event);
-  if (rc < 0) return evring::kevent::Fail(static_cast<int>(-rc));
-  evring::kevent::FillSigevent(entry->ring.serial, rc, sev);
+  if (rc < 0) {
+    evring::kevent::ReleaseSigevent(key);
+    return evring::kevent::Fail(static_cast<int>(-rc));
+  }
+  evring::kevent::FillSigevent(key, rc, sev);
   *number = static_cast<uint64_t>(rc);
   return 0;
 } catch (const std::bad_alloc&) {
@@ -329,6 +377,8 @@ int kevent_sigevent(int kfd, sigevent* sev, uint64_t cookie, uint64_t* number) t
 
 int kevent_destroy(int kfd, void* ringbuf, size_t num) {
   int error = 0;
+  const NotCancelled scope;
+  if (evring::kevent::callbacks_of_thread > 0) return evring::kevent::Fail(EDEADLK);
   const std::unique_ptr<evring::kevent::TableEntry> entry = QueueTable::Get()->Remove(kfd, ringbuf, num, &error);
   if (entry == nullptr) return evring::kevent::Fail(error);
   evring::kevent::ForgetSigevents(entry->ring.serial);

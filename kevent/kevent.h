@@ -2,17 +2,23 @@
  *
  *     int kfd = kevent_init(256);
  *     struct kevent_ring *ring = kevent_map_ringbuf(kfd, 256);
- *     struct kevent_event ev = {.type = KEVENT_EVENT_POLL, .descriptor = fd, .cookie = 7, .result = POLLIN, .flags =
- * KEVENT_LEVEL}; kevent_submit(kfd, &ev, 0, NULL); for (;;) { unsigned state = kevent_ring_state(ring); while
- * (kevent_consume(ring, &ev) == 1) handle(&ev); kevent_wait(kfd, state, NULL, NULL);
+ *     struct kevent_event ev = {.type = KEVENT_EVENT_POLL, .descriptor = fd, .cookie = 7, .result = POLLIN};
+ *     ev.flags = KEVENT_LEVEL;
+ *     kevent_submit(kfd, &ev, 0, NULL);
+ *     for (;;) {
+ *       unsigned state = kevent_ring_state(ring);
+ *       while (kevent_consume(ring, &ev) == 1) handle(&ev);
+ *       kevent_wait(kfd, state, NULL, NULL);
  *     }
  *
  * Names, arguments and their order are those that Drepper proposed in 2006; where one deviates, docs/kevent.md says
  * why. Each call has a manual page in docs/man; kevent(7) is the overview.
  *
- * Every call returns -1 with errno on an error. Threads: any, at any time, but for kevent_destroy(), after which nobody
- * may use the queue. None is async-signal-safe. kevent_wait() and kevent_get_events() are cancellation points.
- * Memory that a request points to belongs to the kernel until the request's last record, the one without KEVENT_MORE.
+ * Every call returns -1 with errno on an error, but for those that return a pointer or a state. Each that takes the
+ * descriptor may fail with EBADF, no queue of this process, and EPERM, a queue of the process that forked this one.
+ * Threads: any, at any time; after kevent_destroy() nobody may use the ring. None is async-signal-safe. kevent_wait()
+ * and kevent_get_events() are cancellation points, the others are not. Memory that a request points to belongs to the
+ * kernel until the request's last record, the one without KEVENT_MORE.
  */
 
 #ifndef EVRING_KEVENT_KEVENT_H_
@@ -73,6 +79,7 @@ enum kevent_type {
 /* Flags of a record. */
 #define KEVENT_MORE 0x2u /* the registration goes on: more records come */
 
+/* 32 bytes, the same for 32-bit and 64-bit programs. */
 struct kevent_event {
   int32_t type;       /* KEVENT_EVENT_… */
   int32_t descriptor; /* of a file, message queue, semaphore set; the number of a signal or a process */
@@ -114,27 +121,30 @@ struct kevent_memory { /* MSYNC */
 };
 
 /* A queue that expects up to `num` records at a time to be outstanding: rounded up to a power of two, from 8 to 65536
- * (KEVENT_CTL_ENTRIES tells). Beyond it nothing is lost: see overflow in kevent(7). A descriptor, close-on-exec, not to
- * be used with other calls. EINVAL, EMFILE, ENFILE, ENOMEM, EPERM (io_uring is switched off), ENOSYS. */
+ * (KEVENT_CTL_ENTRIES tells). Beyond it nothing is lost: see overflow in kevent(7). A descriptor, close-on-exec, which
+ * may be polled and closed; read, write and lseek fail. EINVAL, EMFILE, ENFILE, ENOMEM, EPERM (io_uring is switched
+ * off), ENOSYS. */
 int kevent_init(int num);
 
 /* The ring from which records are consumed without a system call. `num` at most what kevent_init() was given; a second
- * call gives the same ring. It stays until kevent_destroy(). NULL with EINVAL, EBADF. */
+ * call gives the same ring; it cannot be resized. It stays until kevent_destroy(). NULL with EINVAL, EBADF, EPERM. */
 struct kevent_ring;
 struct kevent_ring *kevent_map_ringbuf(int kfd, size_t num);
 
-/* The state of the ring: moves with every record that arrives. Read it before the records. */
+/* The state of the ring: moves with every record that arrives, at times without. Read it before the records. NULL: 0
+ * with EINVAL. */
 unsigned kevent_ring_state(const struct kevent_ring *ring);
 
 /* Takes the oldest record. 1: `*ev` is it, and nobody else gets it. 0: there is none. Makes no system call for a record
- * that is in the ring. */
+ * that is in the ring. EINVAL (NULL), EPERM (the ring is that of the parent process). */
 int kevent_consume(struct kevent_ring *ring, struct kevent_event *ev);
 
-/* Sets and asks. EINVAL for an unknown `cmd` or value. */
+/* Sets and asks. EINVAL for an unknown `cmd` or value. EBUSY, EBADF, EPERM, ENOMEM. */
 enum kevent_command {
   KEVENT_CTL_MIN_EVENTS = 1,        /* unsigned: how many records a wait waits for. EBUSY while threads wait */
   KEVENT_CTL_OVERFLOW_SIGNAL = 2,   /* int signo, union sigval: sent once per episode. 0: none */
-  KEVENT_CTL_OVERFLOW_CALLBACK = 3, /* void (*)(int kfd, void *arg), void *arg: called once per episode. NULL: none */
+  KEVENT_CTL_OVERFLOW_CALLBACK = 3, /* void (*)(int kfd, void *arg), void *arg: called once per episode, by the thread
+                                       that notices it. NULL: none. The latter of signal and callback counts */
   KEVENT_CTL_COUNTERS = 4,          /* struct kevent_counters * */
   KEVENT_CTL_ENTRIES = 5,           /* unsigned *: of the ring */
   KEVENT_CTL_REGISTRATIONS_MAX = 6, /* unsigned: how many there may be at a time. 1048576 at first */
@@ -154,8 +164,9 @@ int kevent_ctl(int kfd, int cmd, ...);
  * A ring that is full takes no request: without a flag the request stands in line until there is room, with
  * KEVENT_NOWAIT the call fails with EAGAIN, with KEVENT_WAIT it waits for room for up to `timeout` (NULL: for ever;
  * somebody else has to consume). KEVENT_LATER: goes to the kernel with the next submit or wait.
- * EINVAL (type, flags, arguments), ENOSYS (the kernel cannot), EAGAIN, ENOSPC (KEVENT_CTL_REGISTRATIONS_MAX), ENOMEM,
- * EBADF, EPERM (made before fork(2)). What goes wrong later is the result of a record. */
+ * EINVAL (type, flags, arguments, timeout), ENOSYS (the kernel cannot), EAGAIN (no room; no helper thread left), ENOSPC
+ * (KEVENT_CTL_REGISTRATIONS_MAX), ENOMEM, EMFILE and ENFILE (no descriptor for a signal or process), ECANCELED
+ * (destroyed while it waited for room), EBADF, EPERM. What goes wrong later is the result of a record. */
 #define KEVENT_NOWAIT 0x1
 #define KEVENT_WAIT 0x2
 #define KEVENT_LATER 0x4
@@ -163,32 +174,35 @@ int kevent_ctl(int kfd, int cmd, ...);
 int kevent_submit(int kfd, struct kevent_event *ev, int flags, const struct timespec *timeout);
 
 /* Ends the registration with this number. It still has its last record: -ECANCELED, or the result that came before.
- * ENOENT: it has ended already. EALREADY: asked before. */
+ * ENOENT: it has ended already. EALREADY: asked before. EBADF, EPERM. */
 int kevent_cancel(int kfd, uint64_t number);
 
-/* Puts a record that the caller will not use back, behind those in the ring: another waiting thread gets it. */
+/* Puts a record that the caller will not use back, behind those in the ring: another waiting thread gets it. EINVAL
+ * (NULL), ENOSPC (KEVENT_CTL_REGISTRATIONS_MAX), ENOMEM, EBADF, EPERM. */
 int kevent_requeue(int kfd, const struct kevent_event *ev);
 
 /* Waits for a record. 0: the caller has one, and kevent_consume() gives it; each record lets one thread return. (Or the
  * caller was woken, by kevent_submit() of NULL.) A thread that ends without having consumed it gives it back.
- * EWOULDBLOCK: the state of the ring is no longer `ringstate`; look again. ETIMEDOUT. EINTR: a signal; with `sigmask`
- * as its mask for the time of the wait, as in ppoll(2). ECANCELED: the queue is being destroyed. ENOMEM, EBADF, EPERM.
+ * EWOULDBLOCK: the state of the ring is no longer `ringstate`, and what came has been taken; look again. ETIMEDOUT.
+ * EINTR: a signal with a handler, also with SA_RESTART; `sigmask` is the thread's mask for the time of the wait, as in
+ * ppoll(2). ECANCELED: the queue is being destroyed. EINVAL (timeout), ENOMEM, EBADF, EPERM.
  * `timeout`: NULL waits for ever, zero does not wait. */
 int kevent_wait(int kfd, unsigned ringstate, const struct timespec *timeout, const sigset_t *sigmask);
 
 /* Waits and consumes: up to `max` records, the number of which it returns. `min`: 0, not to wait, or what the queue's
- * waits wait for (KEVENT_CTL_MIN_EVENTS; else EINVAL); fewer if the timeout comes first, and then 0 may be. Else as
- * kevent_wait(). */
+ * waits wait for (KEVENT_CTL_MIN_EVENTS; else EINVAL); fewer if the timeout comes first, and then, as when the caller
+ * was woken, 0 may be. Errors as of kevent_wait(), but for EWOULDBLOCK and ETIMEDOUT. */
 int kevent_get_events(int kfd, struct kevent_event *events, size_t min, size_t max, const struct timespec *timeout,
                       const sigset_t *sigmask);
 
 /* Fills `*sev` so that timer_create(2), mq_notify(3), aio_read(3), lio_listio(3) or getaddrinfo_a(3) report into the
  * queue: a record of type SIGEVENT with the cookie, each time, until kevent_cancel(). Returns 0, the number of the
- * registration in `*number`. Errors as of kevent_submit(). */
+ * registration in `*number`. EINVAL (NULL), ENOSPC, ENOMEM, EBADF, EPERM. */
 int kevent_sigevent(int kfd, struct sigevent *sev, uint64_t cookie, uint64_t *number);
 
 /* Closes the queue: its requests are cancelled and awaited, their records dropped; who waits returns with ECANCELED.
- * `ringbuf` and `num` as of kevent_map_ringbuf(), or NULL and 0. EBADF, EINVAL, EPERM. */
+ * `ringbuf` and `num` as of kevent_map_ringbuf(), or NULL and 0. EBADF, EINVAL, EPERM, EDEADLK (in an overflow
+ * callback). */
 int kevent_destroy(int kfd, void *ringbuf, size_t num);
 
 #ifdef __cplusplus

@@ -29,8 +29,6 @@ constexpr uint32_t kEntriesMax = 65536;
 constexpr uint32_t kSubmissionsMax = 512;
 constexpr int64_t kDrainSliceNs = 20'000'000;
 
-absl::StatusOr<Opcodes> Probe(Ring* ring);
-
 void LetOthersIn(std::unique_lock<std::mutex>* lock) {
   lock->unlock();
   sched_yield();
@@ -109,7 +107,7 @@ absl::Status Queue::Start() {
   absl::StatusOr<std::unique_ptr<Ring>> ring = Ring::Create(options_.kernel, options);
   if (!ring.ok()) return ring.status();
   ring_ = *std::move(ring);
-  absl::StatusOr<Opcodes> opcodes = Probe(ring_.get());
+  absl::StatusOr<Opcodes> opcodes = ProbeOpcodes(ring_.get());
   if (!opcodes.ok()) return opcodes.status();
   opcodes_ = *opcodes & ~options_.hidden;
   return absl::OkStatus();
@@ -741,20 +739,4 @@ void Queue::ReturnEventFd(int fd) {
   event_fds_.push_back(fd);
 }
 
-namespace {
-
-absl::StatusOr<Opcodes> Probe(Ring* ring) {
-  constexpr unsigned kOps = 256;
-  alignas(io_uring_probe) char memory[sizeof(io_uring_probe) + kOps * sizeof(io_uring_probe_op)] = {};
-  auto* const probe = reinterpret_cast<io_uring_probe*>(memory);
-  const int rc = ring->Probe(probe, kOps);
-  if (rc < 0) return ErrnoToStatus(rc, "io_uring_register(IORING_REGISTER_PROBE)");
-  Opcodes opcodes;
-  for (unsigned i = 0; i < probe->ops_len; ++i) {
-    if ((probe->ops[i].flags & IO_URING_OP_SUPPORTED) != 0) opcodes.set(probe->ops[i].op);
-  }
-  return opcodes;
-}
-
-}  // namespace
 }  // namespace evring::kevent

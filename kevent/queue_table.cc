@@ -1,14 +1,21 @@
 #include "kevent/queue_table.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <utility>
 
+#include "kevent/check.h"
+#include "kevent/owned_descriptor.h"
+
 namespace evring::kevent {
+
+std::atomic<uint32_t> QueueTable::process_{0};
 
 QueueTable* QueueTable::Get() {
   // Never destroyed: threads may outlive the statics.
@@ -18,58 +25,57 @@ QueueTable* QueueTable::Get() {
 
 QueueTable::QueueTable() {
   // The lock is held over the fork, so that the child does not inherit it from a thread that it has not.
-  pthread_atfork([] { Get()->mutex_.lock(); }, [] { Get()->mutex_.unlock(); },
-                 [] {
-                   Get()->forked_ = true;
-                   Get()->mutex_.unlock();
-                 });
+  const int error = pthread_atfork([] { Get()->mutex_.lock(); }, [] { Get()->mutex_.unlock(); },
+                                   [] {
+                                     process_.fetch_add(1, std::memory_order_relaxed);
+                                     Get()->mutex_.unlock();
+                                   });
+  EVRING_CHECK(error == 0, "no memory for the handlers of a fork");
 }
 
 int QueueTable::Add(std::unique_ptr<Queue> queue, uint32_t num) {
-  const auto kfd = static_cast<size_t>(queue->descriptor());
+  OwnedDescriptor kfd(fcntl(queue->descriptor(), F_DUPFD_CLOEXEC, 0));
+  if (!kfd.valid()) return -errno;
+  const auto index = static_cast<size_t>(kfd.get());
   auto entry = std::make_unique<TableEntry>();
-  std::unique_ptr<TableEntry> left_behind;
   entry->num = num;
   entry->ring.queue = queue.get();
+  entry->ring.process = Process();
   entry->queue = std::move(queue);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (forked_) {
-    // The queues of the parent are not the child's to close: they are forgotten.
-    for (std::unique_ptr<TableEntry>& old : entries_) static_cast<void>(old.release());
-    forked_ = false;
-  }
-  if (entries_.size() <= kfd) entries_.resize(kfd + 1);
-  left_behind = std::move(entries_[kfd]);
-  if (left_behind != nullptr && left_behind->holders > 0) {
-    entries_[kfd] = std::move(left_behind);
-    return EBUSY;
-  }
+  std::unique_ptr<TableEntry> left_behind;  // destroyed without the lock
+  Lock lock(mutex_);
+  if (entries_.size() <= index) entries_.resize(index + 1);
+  inherited_.reserve(inherited_.size() + 1);
   entry->ring.serial = next_serial_++;
-  entries_[kfd] = std::move(entry);
-  return 0;
+  left_behind = std::exchange(entries_[index], std::move(entry));
+  if (left_behind != nullptr && left_behind->ring.process != Process()) {
+    inherited_.push_back(std::move(left_behind));
+  } else if (left_behind != nullptr) {
+    AwaitReleased(&lock, left_behind.get());
+  }
+  return kfd.Release();
 }
 
 TableEntry* QueueTable::Find(int kfd, int* error) {
   *error = EBADF;
   if (kfd < 0 || static_cast<size_t>(kfd) >= entries_.size()) return nullptr;
   TableEntry* const entry = entries_[static_cast<size_t>(kfd)].get();
-  if (entry == nullptr || !forked_) return entry;
+  if (entry == nullptr || entry->ring.process == Process()) return entry;
   *error = EPERM;
   return nullptr;
 }
 
 TableEntry* QueueTable::Hold(int kfd, int* error) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Lock lock(mutex_);
   TableEntry* const entry = Find(kfd, error);
   if (entry != nullptr) ++entry->holders;
   return entry;
 }
 
 TableEntry* QueueTable::HoldSerial(uint64_t serial) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (forked_) return nullptr;
+  const Lock lock(mutex_);
   for (const std::unique_ptr<TableEntry>& entry : entries_) {
-    if (entry != nullptr && entry->ring.serial == serial) {
+    if (entry != nullptr && entry->ring.serial == serial && entry->ring.process == Process()) {
       ++entry->holders;
       return entry.get();
     }
@@ -78,22 +84,29 @@ TableEntry* QueueTable::HoldSerial(uint64_t serial) {
 }
 
 void QueueTable::Release(TableEntry* entry) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const Lock lock(mutex_);
   if (--entry->holders == 0) released_.notify_all();
 }
 
 std::unique_ptr<TableEntry> QueueTable::Remove(int kfd, const void* ring, size_t num, int* error) {
-  std::unique_lock<std::mutex> lock(mutex_);
+  Lock lock(mutex_);
   TableEntry* const entry = Find(kfd, error);
   if (entry == nullptr) return nullptr;
-  if (ring != nullptr && (ring != &entry->ring || num > entry->num)) {
+  const bool named = ring == nullptr ? num == 0 : ring == &entry->ring && num > 0 && num <= entry->num;
+  if (!named) {
     *error = EINVAL;
     return nullptr;
   }
+  // EBADF: close(2) came first. The number is free for others from here on, and for a queue of theirs in the table.
   std::unique_ptr<TableEntry> removed = std::move(entries_[static_cast<size_t>(kfd)]);
-  entry->queue->Close();
-  released_.wait(lock, [entry] { return entry->holders == 0; });
+  close(kfd);
+  AwaitReleased(&lock, removed.get());
   return removed;
+}
+
+void QueueTable::AwaitReleased(Lock* lock, TableEntry* entry) {
+  entry->queue->Close();
+  released_.wait(*lock, [entry] { return entry->holders == 0; });
 }
 
 GivenRecords* GivenRecords::OfThisThread() {
@@ -107,6 +120,13 @@ GivenRecords::~GivenRecords() {
     // Without its queue, or memory for it, the record is lost, as the thread's answer to it is.
     if (!entry || entry->queue->Post(item.record) != 0) Drop(item.record);
   }
+}
+
+void GivenRecords::MakeRoom() {
+  if (items_.size() == items_.capacity()) {
+    std::erase_if(items_, [](const Item& item) { return !HeldEntry(item.serial); });
+  }
+  items_.reserve(items_.size() + 1);
 }
 
 void GivenRecords::Keep(uint64_t serial, const Event& record) { items_.push_back(Item{serial, record}); }

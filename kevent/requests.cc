@@ -19,6 +19,7 @@
 #include <cstring>
 
 #include "kevent/check.h"
+#include "kevent/errors.h"
 #include "kevent/kernel.h"
 #include "kevent/kevent.h"
 
@@ -176,6 +177,19 @@ void ReportTimer(Registration* r, Event* record) {
 }
 
 }  // namespace
+
+absl::StatusOr<Opcodes> ProbeOpcodes(Ring* ring) {
+  constexpr unsigned kOps = 256;
+  alignas(io_uring_probe) char memory[sizeof(io_uring_probe) + kOps * sizeof(io_uring_probe_op)] = {};
+  auto* const probe = reinterpret_cast<io_uring_probe*>(memory);
+  const int rc = ring->Probe(probe, kOps);
+  if (rc < 0) return ErrnoToStatus(rc, "io_uring_register(IORING_REGISTER_PROBE)");
+  Opcodes opcodes;
+  for (unsigned i = 0; i < probe->ops_len; ++i) {
+    if ((probe->ops[i].flags & IO_URING_OP_SUPPORTED) != 0) opcodes.set(probe->ops[i].op);
+  }
+  return opcodes;
+}
 
 int Prepare(const Event& event, const Opcodes& opcodes, Registration* r) {
   r->type = event.type;

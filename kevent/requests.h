@@ -14,13 +14,16 @@
 #include <bitset>
 #include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "kevent/event.h"
 #include "kevent/registration.h"
+#include "kevent/ring.h"
 
 namespace evring::kevent {
 
 // The operations that the kernel has.
 using Opcodes = std::bitset<256>;
+absl::StatusOr<Opcodes> ProbeOpcodes(Ring* ring);
 
 // Checks the arguments of `event`, copies what they point to into `registration`, and opens what it needs. 0, or
 // -EINVAL for arguments that cannot be, -ENOSYS for what this kernel has not, -EMFILE, -ENFILE, -ENOMEM.

@@ -4,7 +4,7 @@
 // target: which registration of which queue. A notification may come late, when its registration or its queue has gone;
 // keys are not used twice, so it finds nothing then, and is dropped.
 //
-// Threads: any.
+// Threads: any. A child of fork(2) finds nothing of its parent's.
 
 #ifndef EVRING_KEVENT_SIGEVENT_H_
 #define EVRING_KEVENT_SIGEVENT_H_
@@ -15,8 +15,12 @@
 
 namespace evring::kevent {
 
-// Makes `sev` report to the registration `number` of the queue with this serial number.
-void FillSigevent(uint64_t serial, int64_t number, sigevent* sev);
+// A key for a registration of the queue with this serial number, to be filled in or released. May throw bad_alloc.
+uintptr_t ReserveSigevent(uint64_t serial);
+void ReleaseSigevent(uintptr_t key);
+// Makes `sev` report to the registration `number`.
+void FillSigevent(uintptr_t key, int64_t number, sigevent* sev);
+// The registration has ended: what comes for it finds nothing.
 void ForgetSigevent(uint64_t serial, int64_t number);
 // All those of a queue.
 void ForgetSigevents(uint64_t serial);

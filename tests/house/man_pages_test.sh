@@ -1,0 +1,36 @@
+#!/bin/bash
+# man_pages_test.sh: the manual pages of this repository are in order (man_pages.sh), and pages that are broken one by one
+# are not.
+set -euo pipefail
+
+pages=$PWD/tests/house/man_pages.sh
+root=$(dirname "$(readlink -f WORKSPACE)")
+"$pages" "$root"
+
+scratch=$(mktemp -d "${TEST_TMPDIR:-/tmp}/man_pages.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+
+# breaks SED FILE MESSAGE: with FILE edited by SED, or removed if that is "rm", the check fails and says MESSAGE.
+breaks() {
+  rm -rf "$scratch/tree"
+  mkdir -p "$scratch"/tree/{docs,kevent,tests/kevent}
+  cp -r "$root/docs/man" "$root/docs/kevent.md" "$scratch/tree/docs/"
+  cp "$root/kevent/kevent.h" "$scratch/tree/kevent/"
+  cp "$root"/tests/kevent/*.cc "$scratch/tree/tests/kevent/"
+  cp -r "$root"/tests/{model,runtime,examples} "$scratch/tree/tests/"
+  if [[ $1 == rm ]]; then rm "$scratch/tree/$2"; else sed -i "$1" "$scratch/tree/$2"; fi
+  local output code=0
+  output=$("$pages" "$scratch/tree") || code=$?
+  ((code == 1)) || { echo "not seen: $1 $2 (code $code)" >&2; exit 1; }
+  grep -qF -- "$3" <<<"$output" || { echo "'$1 $2' is told as: $output" >&2; exit 1; }
+}
+
+breaks rm docs/man/kevent_wait.3 'kevent_wait has no docs/man/kevent_wait.3'
+breaks rm docs/man/kevent_wait.3 'refers to kevent_wait(3), which is not there'
+breaks '/kevent_requeue(/d' kevent/kevent.h 'declares no kevent_requeue'
+breaks 's/^\.El/&\n.Bogus/' docs/man/kevent_ctl.3 'unknown macro'
+breaks 's/^\.It Bq Er EBUSY/.It Bq Er EXDEV\nNever.\n&/' docs/man/kevent_ctl.3 'EXDEV has no test'
+breaks 's/kevent_cancel EALREADY/some other text/' tests/kevent/c_interface_test.cc 'EALREADY has no test'
+breaks '/^\.It Bq Er EDEADLK/d' docs/man/kevent_destroy.3 'silent on EDEADLK'
+breaks 's/CWait.NullWakesOneOrAll/CWait.NullWakesNobody/' docs/kevent.md 'there is no test CWait.NullWakesNobody'
+breaks '/^| K14 |/d' docs/kevent.md 'no test shows K14'
