@@ -87,8 +87,12 @@ class UnboundedChannel {
         case Core::Answer::kWait:
           break;
       }
-      std::unique_ptr<typename Store::Block> block(new (std::nothrow) typename Store::Block);
-      if (block == nullptr) return internal::NoMemoryToSend();
+      std::unique_ptr<typename Store::Block> block;
+      try {
+        block = std::make_unique<typename Store::Block>();
+      } catch (const std::bad_alloc&) {
+        return internal::NoMemoryToSend();
+      }
       core_.WithStore([&block](Store* store) { store->Add(&block); });
     }
   }
