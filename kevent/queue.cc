@@ -29,6 +29,18 @@ constexpr uint32_t kEntriesMax = 65536;
 constexpr uint32_t kSubmissionsMax = 512;
 constexpr int64_t kDrainSliceNs = 20'000'000;
 
+struct RingSleep {
+  Ring* ring;
+  unsigned to_submit;
+  uint32_t min;
+  const WaitArgs* wait;
+};
+
+EVRING_UNINSTRUMENTED int SleepInRing(void* argument) {
+  const auto* sleep = static_cast<const RingSleep*>(argument);
+  return sleep->ring->EnterShared(sleep->to_submit, sleep->min, *sleep->wait);
+}
+
 void LetOthersIn(std::unique_lock<std::mutex>* lock) {
   lock->unlock();
   sched_yield();
@@ -651,19 +663,9 @@ Queue::Waited Queue::AtLast(Waited otherwise, std::span<Event> records, size_t* 
 }
 
 int Queue::Sleep(unsigned to_submit, uint32_t min, const WaitArgs& wait) {
-  struct Call {
-    Ring* ring;
-    unsigned to_submit;
-    uint32_t min;
-    const WaitArgs* wait;
-  } call = {ring_.get(), to_submit, min, &wait};
+  RingSleep sleep = {ring_.get(), to_submit, min, &wait};
   waits_.fetch_add(1, std::memory_order_relaxed);
-  return AtCancellationPoint(
-      [](void* argument) {
-        const auto* c = static_cast<const Call*>(argument);
-        return c->ring->EnterShared(c->to_submit, c->min, *c->wait);
-      },
-      &call);
+  return AtCancellationPoint(SleepInRing, &sleep);
 }
 
 void Queue::Wake(bool all) {

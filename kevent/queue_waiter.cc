@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "kevent/check.h"
+#include "kevent/sanitizer.h"
 
 namespace evring::kevent {
 namespace {
@@ -30,7 +31,7 @@ struct FutexWait {
   const timespec* deadline;
 };
 
-int WaitOnWord(void* argument) {
+EVRING_UNINSTRUMENTED int WaitOnWord(void* argument) {
   const auto* wait = static_cast<FutexWait*>(argument);
   const long rc = kSyscall(SYS_futex, wait->word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, wait->deadline, nullptr,
                            FUTEX_BITSET_MATCH_ANY);
@@ -43,7 +44,7 @@ struct Poll {
   const sigset_t* sigmask;
 };
 
-int WaitOnDescriptor(void* argument) {
+EVRING_UNINSTRUMENTED int WaitOnDescriptor(void* argument) {
   auto* poll = static_cast<Poll*>(argument);
   // Not by ppoll(): ThreadSanitizer, which stands before it, does not come back to itself when a thread is cancelled
   // there.
@@ -60,7 +61,7 @@ timespec ToTimespec(int64_t ns) {
 
 }  // namespace
 
-int AtCancellationPoint(int (*call)(void* argument), void* argument) {
+EVRING_UNINSTRUMENTED int AtCancellationPoint(int (*call)(void* argument), void* argument) {
   int type;
   pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
   const int rc = call(argument);

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
+#include "kevent/sanitizer.h"
 
 namespace evring::kevent {
 
@@ -73,7 +74,7 @@ void Ring::CountSubmitted() {
   submitted_tail_ = taken;
 }
 
-int Ring::Checked(int rc) {
+EVRING_UNINSTRUMENTED int Ring::Checked(int rc) {
   EVRING_CHECK(rc != -EBADR, "the kernel had no memory to keep an overflowing completion: events are lost");
   EVRING_CHECK(rc >= 0 || rc == -EINTR || rc == -ETIME || rc == -EAGAIN || rc == -ENOMEM || rc == -EBUSY,
                "io_uring_enter refused a ring of ours");
@@ -88,7 +89,7 @@ int Ring::Submit() {
   return std::min(Checked(rc), 0);
 }
 
-int Ring::EnterShared(unsigned to_submit, unsigned min_complete, const WaitArgs& wait) {
+EVRING_UNINSTRUMENTED int Ring::EnterShared(unsigned to_submit, unsigned min_complete, const WaitArgs& wait) {
   return Checked(kernel_->Enter(&ring_, features_, to_submit, min_complete, IORING_ENTER_GETEVENTS, wait));
 }
 

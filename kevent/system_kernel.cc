@@ -17,6 +17,7 @@
 #include "kevent/kernel.h"
 #include "kevent/memory_retry.h"
 #include "kevent/multishot_probe.h"
+#include "kevent/sanitizer.h"
 
 namespace evring::kevent {
 namespace {
@@ -108,8 +109,8 @@ class SystemKernelImpl final : public Kernel {
     io_uring_queue_exit(ring);  // takes the registered descriptor back too
   }
 
-  int Enter(io_uring* ring, Features features, unsigned to_submit, unsigned min_complete, unsigned flags,
-            const WaitArgs& wait) override {
+  EVRING_UNINSTRUMENTED int Enter(io_uring* ring, Features features, unsigned to_submit, unsigned min_complete,
+                                  unsigned flags, const WaitArgs& wait) override {
     unsigned fd = static_cast<unsigned>(ring->ring_fd);
     if (features.has(Feature::kRegisteredRing)) {
       fd = static_cast<unsigned>(ring->enter_ring_fd);
@@ -163,8 +164,8 @@ class SystemKernelImpl final : public Kernel {
   int64_t NowNs() override { return MonotonicNs(); }
 
  private:
-  static int Call(unsigned fd, unsigned to_submit, unsigned min_complete, unsigned flags, const void* arg,
-                  size_t size) {
+  EVRING_UNINSTRUMENTED static int Call(unsigned fd, unsigned to_submit, unsigned min_complete, unsigned flags,
+                                        const void* arg, size_t size) {
     const long rc = syscall(__NR_io_uring_enter, fd, to_submit, min_complete, flags, arg, size);
     return rc < 0 ? -errno : static_cast<int>(rc);
   }
