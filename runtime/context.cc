@@ -23,7 +23,8 @@ TaskContext::TaskContext(Scheduler* scheduler, TaskContext* parent)
     : scheduler_(scheduler),
       parent_(parent),
       locals_(parent == nullptr ? nullptr : internal::LocalBinding::Share(parent->locals_)),
-      is_root_(parent == nullptr) {
+      is_root_(parent == nullptr),
+      watched_(parent != nullptr && parent->watched_) {
   if (parent_ != nullptr) parent_->Ref();
 }
 

@@ -121,6 +121,8 @@ class TaskContext {
 
   // The task, about to suspend at `resume`. False: a stop was requested, do not suspend.
   [[nodiscard]] bool BeginWait(Wait* wait, std::coroutine_handle<> resume) {
+    if (watched_) [[unlikely]]
+      OnWatchedWait();
     resume_ = resume;
     return word_.Begin(wait);
   }
@@ -128,6 +130,8 @@ class TaskContext {
   // The same for a wait that must be waited out even after a stop. If one was requested before, OnStop() is not called.
   // True: a stop was requested before.
   bool BeginJoin(Wait* wait, std::coroutine_handle<> resume) {
+    if (watched_) [[unlikely]]
+      OnWatchedWait();
     resume_ = resume;
     return word_.BeginJoin(wait);
   }
@@ -140,6 +144,10 @@ class TaskContext {
   void Complete(Wait* wait) {
     if (FinishWait(wait)) Schedule();
   }
+
+  // From here on OnWatchedWait() is called before each wait, of this and of what is started below it. Before it can
+  // run.
+  void Watch() { watched_ = true; }
 
   // The wait that is going on, if a stop has reached it and it has not completed.
   bool StillStopping(const Wait* wait) const { return word_.Current() == wait; }
@@ -210,6 +218,10 @@ class TaskContext {
   virtual ~TaskContext();
   // Frees `this`.
   virtual void Destroy() { delete this; }
+  // The task is about to wait. Its awaiter may hold locks.
+  virtual void OnWatchedWait() noexcept {
+    if (parent_ != nullptr) parent_->OnWatchedWait();
+  }
 
  private:
   struct Stopping;
@@ -226,6 +238,7 @@ class TaskContext {
   TaskContext* parent_;             // counted; until this leaves the tree
   internal::LocalBinding* locals_;  // counted; inherited from the parent, until this has completed
   const bool is_root_;              // made without a parent
+  bool watched_;                    // inherited
   bool shielded_ = false;           // never changes once linked
 
   SpinLock children_lock_;

@@ -16,6 +16,9 @@
 namespace evring {
 namespace internal {
 
+template <class Awaiter>
+class SelectCase;
+
 // now + d without overflow; kNoDeadline for an infinite d.
 inline int64_t DeadlineAfter(int64_t now_ns, absl::Duration d) {
   if (d <= absl::ZeroDuration()) return now_ns;
@@ -48,6 +51,9 @@ class SleepAwaiter final : private Wait, private Timer {
   }
 
  private:
+  template <class Awaiter>
+  friend class SelectCase;
+
   void OnStop() noexcept override {
     if (!worker_->CancelTimer(this)) return;  // it fires: that is the completion
     cancelled_ = true;

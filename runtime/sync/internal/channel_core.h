@@ -10,7 +10,7 @@
 // overtakes anybody: values come out in the order in which they got in.
 //
 // Values are moved under the lock, which is why their moves must not throw; Close takes the queues off in one step and
-// writes no node.
+// writes no node but those that wait elsewhere too.
 //
 // Checked by: tests/model/sync_channel_model_test.cc.
 
@@ -146,6 +146,35 @@ class ChannelCore {
     std::lock_guard lock(lock_);
     return !closed_ && receivers_.Cancel(node);
   }
+
+  // --- As one case of several (select.h), which have their locks held together
+  // ----------------------------------------------------------------------------------------------------
+
+  // What is left to be done after unlocking.
+  struct Rest {
+    Waiter<Host>* partner = nullptr;  // to be completed
+    typename Store::Garbage garbage{};
+  };
+
+  typename Host::Lock* lock() { return &lock_; }
+
+  // Under the lock. As Try().
+  bool TryLocked(SendNode* node, Rest* rest) {
+    ReceiveNode* receiver = nullptr;
+    const bool settled = Settle(node, Put(node->source, &receiver));
+    rest->partner = receiver;
+    return settled;
+  }
+  bool TryLocked(ReceiveNode* node, Rest* rest) {
+    SendNode* sender = nullptr;
+    const bool settled = Settle(node, Take(&node->value, &sender));
+    rest->partner = sender;
+    rest->garbage = store_.TakeGarbage();
+    return settled;
+  }
+  // Under the lock, after a TryLocked() that did not settle it.
+  void QueueLocked(SendNode* node) { senders_.PushBack(node); }
+  void QueueLocked(ReceiveNode* node) { receivers_.PushBack(node); }
 
   // --- Closing
   // ---------------------------------------------------------------------------------------------------------

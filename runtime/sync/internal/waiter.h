@@ -18,6 +18,10 @@
 // So exactly one of Q2, Q3 and Q4 completes the wait: who changed the state from kNew or kQueued under the lock, but
 // for a mark of Q4, which leaves it to Q2.
 //
+// A task that waits for one of several things (select.h) has a node at each of them, and one Choice among them. Whoever
+// would take such a node off to grant it claims the choice first, under the lock. If another has claimed it before, the
+// node is taken off ungranted and nothing of it is touched after unlocking; the task takes off the others by itself.
+//
 // Some wakers take the whole queue off in one step and write no node (Event::Set, Channel::Close). The primitive then
 // remembers that what was queued before is no longer in the queue; such a node stays kQueued to its end.
 //
@@ -27,11 +31,46 @@
 #ifndef EVRING_RUNTIME_SYNC_INTERNAL_WAITER_H_
 #define EVRING_RUNTIME_SYNC_INTERNAL_WAITER_H_
 
+#include <atomic>
 #include <coroutine>
 #include <cstdint>
 #include <utility>
 
 namespace evring::internal {
+
+template <class Awaiter>
+class SelectCase;
+
+// What the nodes of a task share that waits for one of several things.
+template <class Host>
+class Choice {
+ public:
+  Choice(const Choice&) = delete;
+  Choice& operator=(const Choice&) = delete;
+
+  // True: `by` is what was chosen, and the caller calls Complete(), once, holding no lock. By a node, under the lock of
+  // the primitive it waits at, or by whatever else the task waits for.
+  [[nodiscard]] bool Claim(const void* by) {
+    uintptr_t nobody = 0;
+    // Relaxed: Complete() publishes to the task what is done for it. A failure tells nothing else.
+    return by_.compare_exchange_strong(nobody, reinterpret_cast<uintptr_t>(by), std::memory_order_relaxed,
+                                       std::memory_order_relaxed);
+  }
+  // The wait is over.
+  virtual void Complete() noexcept = 0;
+
+ protected:
+  Choice() = default;
+  ~Choice() = default;
+
+  // By the task, after the wait.
+  bool ClaimedBy(const void* by) const {
+    return by_.load(std::memory_order_relaxed) == reinterpret_cast<uintptr_t>(by);
+  }
+
+ private:
+  typename Host::Atomics::template Atomic<uintptr_t> by_{0};
+};
 
 template <class Host>
 class Waiter : private Host::Wait {
@@ -48,12 +87,17 @@ class Waiter : private Host::Wait {
   [[nodiscard]] bool End() { return context_->FinishWait(this); }
 
   // By whoever took this off the queue, holding no lock. `*this` may be gone when it returns.
-  void Complete() { context_->Complete(this); }
+  void Complete() {
+    if (choice != nullptr) [[unlikely]]
+      return choice->Complete();
+    context_->Complete(this);
+  }
 
   // These under the lock of the primitive, and by the task before Begin() and after it was made ready.
   State state = State::kNew;
   Waiter* next;  // these two are set when it queues: an await that does not wait pays nothing for them
   Waiter* previous;
+  Choice<Host>* choice = nullptr;  // it is one node of several
 
  private:
   Context* context_;  // set by Begin()
@@ -72,6 +116,7 @@ class WaiterQueue {
     node->previous = last_;
     (last_ != nullptr ? last_->next : first_) = node;
     last_ = node;
+    choices_ |= node->choice != nullptr;
   }
 
   void Remove(Node* node) {
@@ -79,17 +124,24 @@ class WaiterQueue {
     (node->next != nullptr ? node->next->previous : last_) = node->previous;
   }
 
-  // The first, granted. nullptr: there is none.
+  // The first, granted; on the way those go that have chosen something else. nullptr: there is none.
   Node* Grant() {
-    Node* node = first();
-    if (node == nullptr) return nullptr;
-    Remove(node);
-    node->state = Node::State::kGranted;
-    return node;
+    for (;;) {
+      Node* node = first();
+      if (node == nullptr) return nullptr;
+      Remove(node);
+      if (Claim(node)) [[likely]] {
+        node->state = Node::State::kGranted;
+        return node;
+      }
+      node->state = Node::State::kCancelled;
+    }
   }
 
-  // All of them, linked by `next`, their state unchanged.
+  // All of them but those that have chosen something else, linked by `next`, their state unchanged.
   Node* TakeAll() {
+    if (choices_) [[unlikely]]
+      RemoveUnclaimable();
     last_ = nullptr;
     return static_cast<Node*>(std::exchange(first_, nullptr));
   }
@@ -105,8 +157,23 @@ class WaiterQueue {
 
  private:
   using Link = decltype(Node::next);
+
+  static bool Claim(Link node) { return node->choice == nullptr || node->choice->Claim(node); }
+
+  void RemoveUnclaimable() {
+    for (Link node = first_; node != nullptr;) {
+      const Link next = node->next;
+      if (!Claim(node)) {
+        Remove(static_cast<Node*>(node));
+        node->state = Node::State::kCancelled;
+      }
+      node = next;
+    }
+  }
+
   Link first_ = nullptr;
   Link last_ = nullptr;
+  bool choices_ = false;  // a node of several was queued here once
 };
 
 // Completes the waits of nodes that were taken off and are linked by `next`. The first of them comes last: a worker
@@ -143,6 +210,9 @@ class Suspension : public Node {
   Core* core() const { return core_; }
 
  private:
+  template <class Awaiter>
+  friend class SelectCase;
+
   void OnStop() noexcept override {
     if (core_->Cancel(this)) this->Complete();
   }
