@@ -1,0 +1,15 @@
+// A task is awaited once, and says so: by std::move().
+// gcc: discards qualifiers
+// clang: no member named 'await_ready'
+#include "runtime/task.h"
+
+evring::Task<int> One() { co_return 1; }
+evring::Task<int> Twice() {
+  evring::Task<int> task = One();
+#ifdef WRONG
+  const int value = co_await task;
+#else
+  const int value = co_await std::move(task);
+#endif
+  co_return value;
+}
