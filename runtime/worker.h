@@ -124,6 +124,8 @@ class alignas(64) Worker {
 
   // What multishot receives of this ring draw from.
   kevent::BufferRing* buffers() { return buffers_.get(); }
+  // For who asks what its kernel can do.
+  kevent::Ring* ring() { return ring_.get(); }
 
   // A T of this worker's own, made by default at first use, destroyed when the worker closes. For caches that would
   // otherwise be thread_local; at most kMaxLocals types in a program.
