@@ -38,15 +38,6 @@ struct Meeting {
   int turn = 0;  // guarded by the mutex
 };
 
-// Whose turn it is goes from one to the other.
-Task<void> TakeTurn(Meeting* m, int mine) {
-  absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
-  CO_ASSERT_OK(guard.status());
-  while (m->turn != mine) CO_ASSERT_OK(co_await m->turned.Wait(&*guard));
-  m->turn = 1 - mine;
-  m->turned.NotifyOne();
-}
-
 // The two sides of a meeting: whatever one of them does, it waits for the other. The stack of coroutines is the same
 // all the time.
 Task<void> OneSide(Meeting* m) {
@@ -70,7 +61,13 @@ Task<void> OneSide(Meeting* m) {
       CO_ASSERT_OK(guard.status());
       co_await Yield();
     }
-    co_await TakeTurn(m, 0);
+    {
+      absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
+      CO_ASSERT_OK(guard.status());
+      while (m->turn != 0) CO_ASSERT_OK(co_await m->turned.Wait(&*guard));
+      m->turn = 1;
+      m->turned.NotifyOne();
+    }
     CO_ASSERT_OK(m->unbounded.Send(i));
   }
 }
@@ -97,7 +94,13 @@ Task<void> OtherSide(Meeting* m, int64_t* blocks) {
       CO_ASSERT_OK(guard.status());
       co_await Yield();
     }
-    co_await TakeTurn(m, 1);
+    {
+      absl::StatusOr<MutexGuard> guard = co_await m->mutex.Lock();
+      CO_ASSERT_OK(guard.status());
+      while (m->turn != 1) CO_ASSERT_OK(co_await m->turned.Wait(&*guard));
+      m->turn = 0;
+      m->turned.NotifyOne();
+    }
     CO_ASSERT_OK((co_await m->unbounded.Receive()).status());
   }
   *blocks += Blocks();
