@@ -435,10 +435,10 @@ TEST_P(QueueModel, EachEventLetsOneThreadGo) { model::ExpectHolds(GetParam()); }
 INSTANTIATE_TEST_SUITE_P(Scenarios, QueueModel, testing::ValuesIn(Scenarios()), model::NameOfScenario);
 
 TEST(QueueMutants, EachOfTheReadIndexIsFound) {
+  if (kPreemptions < 2) GTEST_SKIP() << "one of them is found with two preemptions only";
   const char* const kLoadsBeforeStores =
-      "keeps the copy of a slot, a load, before the store of what comes into it next: the model has no load that sees "
-      "a "
-      "store which comes after it";
+      "keeps the copy of a slot, a load, before the store of what comes into it next: the model has no load that "
+      "sees a store which comes after it";
   model::ExpectMutantsFound(SmallScenarios({}), "kevent/read_index.h", 14,
                             {{"Show: compare_exchange(release) without release", kLoadsBeforeStores},
                              {"ShowTaken: load(acquire) without acquire", kLoadsBeforeStores}});

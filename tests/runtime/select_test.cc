@@ -397,8 +397,8 @@ Task<int64_t> SumOf(Channel<int>* a, Channel<int>* b, int n) {
 TEST(SelectThreads, OtherThreadsMaySend) {
   Channel<int> a(1);
   Channel<int> b(0);
-  const int n = Scaled(20'000);
-  const auto send = [n](Channel<int>* channel) {
+  constexpr int n = Scaled(20'000);
+  const auto send = [](Channel<int>* channel) {
     for (int i = 0; i < n; ++i) {
       while (!channel->TrySend(1).ok()) std::this_thread::yield();
     }
