@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <unistd.h>
@@ -28,6 +27,7 @@
 #include "kevent/queue_table.h"
 #include "kevent/queue_waiter.h"
 #include "kevent/sigevent.h"
+#include "kevent/timespec.h"
 
 namespace evring::kevent {
 namespace {
@@ -69,6 +69,14 @@ thread_local int callbacks_of_thread = 0;
 // going to enter the kernel anyway, or is rare, asks.
 bool IsOpen(int kfd) { return fcntl(kfd, F_GETFD) >= 0; }
 
+// Whether there is a queue, and the program has not closed it; else why not.
+bool IsServed(const HeldEntry& entry, int kfd, int* error) {
+  if (!entry) return false;  // the look-up has said why
+  if (IsOpen(kfd)) return true;
+  *error = EBADF;
+  return false;
+}
+
 Event ToEvent(const kevent_event& c) {
   Event event;
   std::memcpy(static_cast<void*>(&event), &c, sizeof(event));
@@ -77,16 +85,12 @@ Event ToEvent(const kevent_event& c) {
 
 void FromEvent(const Event& event, kevent_event* c) { std::memcpy(c, &event, sizeof(*c)); }
 
-bool IsTime(const timespec& t) { return t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < 1'000'000'000; }
-
 // The deadline of a timeout that begins now; false if it is none.
 bool ToDeadline(const timespec* timeout, int64_t* deadline_ns) {
   *deadline_ns = kNoDeadline;
   if (timeout == nullptr) return true;
   if (!IsTime(*timeout)) return false;
-  constexpr int64_t kForeverS = int64_t{1} << 32;
-  if (timeout->tv_sec >= kForeverS) return true;
-  *deadline_ns = SystemKernel()->NowNs() + timeout->tv_sec * 1'000'000'000 + timeout->tv_nsec;
+  if (timeout->tv_sec < kFarthestS) *deadline_ns = SystemKernel()->NowNs() + ToNs(*timeout);
   return true;
 }
 
@@ -135,7 +139,6 @@ int Control(TableEntry* entry, int kfd, int cmd, va_list args) {
         queue->SetOnOverflow(nullptr);
       } else {
         queue->SetOnOverflow([callback, kfd, arg] {
-          const NotCancelled scope;  // it may stand between a record and its consumer
           ++callbacks_of_thread;
           callback(kfd, arg);
           --callbacks_of_thread;
@@ -197,15 +200,12 @@ int kevent_init(int num) try {
 kevent_ring* kevent_map_ringbuf(int kfd, size_t num) {
   int error = 0;
   const HeldEntry entry(kfd, &error);
-  if (!entry || !evring::kevent::IsOpen(kfd)) {
-    errno = entry ? EBADF : error;
-    return nullptr;
+  if (evring::kevent::IsServed(entry, kfd, &error)) {
+    if (num > 0 && num <= entry->num) return &entry->ring;
+    error = EINVAL;
   }
-  if (num == 0 || num > entry->num) {
-    errno = EINVAL;
-    return nullptr;
-  }
-  return &entry->ring;
+  errno = error;
+  return nullptr;
 }
 
 unsigned kevent_ring_state(const kevent_ring* ring) {
@@ -227,8 +227,7 @@ int kevent_ctl(int kfd, int cmd, ...) try {
   int error = 0;
   const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
-  if (!entry) return evring::kevent::Fail(error);
-  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
+  if (!evring::kevent::IsServed(entry, kfd, &error)) return evring::kevent::Fail(error);
   va_list args;
   va_start(args, cmd);
   error = evring::kevent::Control(entry.get(), kfd, cmd, args);
@@ -271,8 +270,7 @@ int kevent_cancel(int kfd, uint64_t number) {
   int error = 0;
   const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
-  if (!entry) return evring::kevent::Fail(error);
-  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
+  if (!evring::kevent::IsServed(entry, kfd, &error)) return evring::kevent::Fail(error);
   if (number > INT64_MAX) return evring::kevent::Fail(ENOENT);
   evring::kevent::ForgetSigevent(entry->ring.serial, static_cast<int64_t>(number));
   const int rc = entry->queue->Cancel(static_cast<int64_t>(number));
@@ -283,8 +281,7 @@ int kevent_requeue(int kfd, const kevent_event* ev) try {
   int error = 0;
   const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
-  if (!entry) return evring::kevent::Fail(error);
-  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
+  if (!evring::kevent::IsServed(entry, kfd, &error)) return evring::kevent::Fail(error);
   if (ev == nullptr) return evring::kevent::Fail(EINVAL);
   const int rc = entry->queue->Post(evring::kevent::ToEvent(*ev));
   return rc == 0 ? 0 : evring::kevent::Fail(-rc);
@@ -355,8 +352,7 @@ int kevent_sigevent(int kfd, sigevent* sev, uint64_t cookie, uint64_t* number) t
   int error = 0;
   const NotCancelled scope;
   const HeldEntry entry(kfd, &error);
-  if (!entry) return evring::kevent::Fail(error);
-  if (!evring::kevent::IsOpen(kfd)) return evring::kevent::Fail(EBADF);
+  if (!evring::kevent::IsServed(entry, kfd, &error)) return evring::kevent::Fail(error);
   if (sev == nullptr || number == nullptr) return evring::kevent::Fail(EINVAL);
   Event event;
   event.type = evring::kevent::EventType::kSigevent;

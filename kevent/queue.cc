@@ -169,16 +169,24 @@ Registration* Queue::TakeRegistration(int* error) {
   return registration;
 }
 
-int64_t Queue::Submit(const Event& event, Full full, int64_t deadline_ns, bool later) {
-  int64_t rc;
-  {
+template <class F>
+auto Queue::WithLock(F&& f) {
+  const auto answer = [&] {
     Lock lock(mutex_);
-    rc = SubmitLocked(event, full, deadline_ns, later, &lock);
-    if (rc >= 0) ++submitted_;
+    const auto rc = f(&lock);
     Leave(&lock);
-  }
+    return rc;
+  }();
   LookForOverflow();
-  return rc;
+  return answer;
+}
+
+int64_t Queue::Submit(const Event& event, Full full, int64_t deadline_ns, bool later) {
+  return WithLock([&](Lock* lock) {
+    const int64_t rc = SubmitLocked(event, full, deadline_ns, later, lock);
+    if (rc >= 0) ++submitted_;
+    return rc;
+  });
 }
 
 int64_t Queue::SubmitLocked(const Event& event, Full full, int64_t deadline_ns, bool later, Lock* lock) {
@@ -238,7 +246,7 @@ int Queue::Help(Registration* registration) {
     BlockingCalls::Options options;
     options.threads_max = options_.helper_threads_max;
     absl::StatusOr<std::unique_ptr<BlockingCalls>> calls = BlockingCalls::Create(options);
-    if (!calls.ok()) return -std::max(StatusErrno(calls.status()), EINVAL);
+    if (!calls.ok()) return -EINVAL;  // no such number of threads, or the program handles the signal itself
     calls_ = *std::move(calls);
   }
   registration->call.reset(new (std::nothrow) HelperCall(this, registration));
@@ -250,31 +258,20 @@ int Queue::Help(Registration* registration) {
 }
 
 void Queue::EndCall(Registration* registration, int32_t result) {
-  {
-    Lock lock(mutex_);
+  WithLock([&](Lock*) {
     registration->called = false;
     registration->call_result = result;
     StandInLine(registration);
-    Leave(&lock);
-  }
-  LookForOverflow();
+    return 0;
+  });
 }
 
 int Queue::Post(const Event& record) {
-  int rc;
-  {
-    Lock lock(mutex_);
-    rc = PostLocked(record);
-    Leave(&lock);
-  }
-  LookForOverflow();
-  return rc;
+  return WithLock([&](Lock*) { return PostLocked(record); });
 }
 
 int Queue::Notify(int64_t number) {
-  int rc;
-  {
-    Lock lock(mutex_);
+  return WithLock([&](Lock*) {
     const Registration* const registration = registrations_.Find(number);
     if (registration == nullptr || registration->type != EventType::kSigevent ||
         registration->cancelled.load(std::memory_order_relaxed)) {
@@ -285,11 +282,8 @@ int Queue::Notify(int64_t number) {
     record.cookie = registration->cookie;
     record.flags = KEVENT_MORE;
     record.payload = registration->number();
-    rc = PostLocked(record);
-    Leave(&lock);
-  }
-  LookForOverflow();
-  return rc;
+    return PostLocked(record);
+  });
 }
 
 int Queue::PostLocked(const Event& record) {
@@ -304,14 +298,7 @@ int Queue::PostLocked(const Event& record) {
 }
 
 int Queue::Cancel(int64_t number) {
-  int rc;
-  {
-    Lock lock(mutex_);
-    rc = CancelLocked(number, &lock);
-    Leave(&lock);
-  }
-  LookForOverflow();
-  return rc;
+  return WithLock([&](Lock* lock) { return CancelLocked(number, lock); });
 }
 
 int Queue::CancelLocked(int64_t number, Lock* lock) {

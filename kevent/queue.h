@@ -166,6 +166,10 @@ class Queue {
 
   absl::Status Start();
 
+  // What f(Lock*) answers, called under the lock; then Leave(), and a look for an overflow without the lock.
+  template <class F>
+  auto WithLock(F&& f);
+
   // Under the lock.
   int PostLocked(const Event& record);
   Registration* TakeRegistration(int* error);

@@ -14,6 +14,7 @@
 
 #include "kevent/check.h"
 #include "kevent/sanitizer.h"
+#include "kevent/timespec.h"
 
 namespace evring::kevent {
 namespace {
@@ -50,13 +51,6 @@ EVRING_UNINSTRUMENTED int WaitOnDescriptor(void* argument) {
   // there.
   const long rc = kSyscall(SYS_ppoll, &poll->fd, 1, poll->timeout, poll->sigmask, _NSIG / 8);
   return rc < 0 ? -errno : static_cast<int>(rc);
-}
-
-timespec ToTimespec(int64_t ns) {
-  timespec ts;
-  ts.tv_sec = ns / 1'000'000'000;
-  ts.tv_nsec = ns % 1'000'000'000;
-  return ts;
 }
 
 }  // namespace

@@ -11,6 +11,11 @@
 
 namespace evring::kevent {
 
+void Registration::CloseOwn() {
+  // Not by close(), which is a cancellation point.
+  if (own_fd >= 0) syscall(SYS_close, std::exchange(own_fd, -1));
+}
+
 Registration* Registrations::Take() {
   if (free_ == nullptr) {
     std::unique_ptr<Registration[]> chunk(new (std::nothrow) Registration[kChunk]);
@@ -49,8 +54,7 @@ void Registrations::Free(Registration* registration) {
   registration->due_ns = 0;
   registration->period_ns = 0;
   registration->call.reset();
-  // Not by close(), which is a cancellation point.
-  if (registration->own_fd >= 0) syscall(SYS_close, std::exchange(registration->own_fd, -1));
+  registration->CloseOwn();
   registration->next = std::exchange(free_, registration);
   --in_use_;
 }

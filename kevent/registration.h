@@ -54,6 +54,11 @@ class HelperCall final : public BlockingCalls::Call {
 struct Registration {
   enum class State : uint8_t { kFree, kStanding, kArmed };
 
+  Registration() = default;
+  Registration(const Registration&) = delete;
+  Registration& operator=(const Registration&) = delete;
+  ~Registration() { CloseOwn(); }
+
   EventType type = EventType::kNone;
   int32_t descriptor = -1;
   uint64_t cookie = 0;
@@ -93,6 +98,8 @@ struct Registration {
     uint64_t counter;
   } memory;
 
+  // Closes `own_fd`, if there is one.
+  void CloseOwn();
   uint64_t number() const { return uint64_t{generation} << 32 | index; }
   // As the kernel knows it.
   uint64_t user_data() const { return reinterpret_cast<uintptr_t>(this); }

@@ -22,6 +22,7 @@
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
 #include "kevent/kevent.h"
+#include "kevent/timespec.h"
 
 namespace evring::kevent {
 namespace {
@@ -35,8 +36,6 @@ constexpr unsigned kOpListen = 57;
 
 constexpr int kFutex32 = 0x02;  // FUTEX2_SIZE_U32
 
-constexpr int64_t kSecondNs = 1'000'000'000;
-
 // The record is kept as the argument of its type.
 template <class T>
 int CopyArgument(const Event& event, T* to) {
@@ -49,13 +48,6 @@ template <class T>
 T* Pointer(uint64_t address) {
   return reinterpret_cast<T*>(static_cast<uintptr_t>(address));
 }
-
-bool IsTime(const timespec& t) { return t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < kSecondNs; }
-
-// Far beyond every clock, and far from the ends of int64_t.
-constexpr int64_t kFarthestS = int64_t{1} << 32;
-
-int64_t ToNs(const timespec& t) { return (t.tv_sec < kFarthestS ? t.tv_sec : kFarthestS) * kSecondNs + t.tv_nsec; }
 
 int64_t NowNs(int clock) {
   // By the kernel that serves the ring, which may be a simulated one.

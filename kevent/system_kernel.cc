@@ -18,6 +18,7 @@
 #include "kevent/memory_retry.h"
 #include "kevent/multishot_probe.h"
 #include "kevent/sanitizer.h"
+#include "kevent/timespec.h"
 
 namespace evring::kevent {
 namespace {
@@ -35,7 +36,7 @@ using GetEventsArg = io_uring_getevents_arg;
 int64_t MonotonicNs() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  return ToNs(now);
 }
 
 // A kernel that knows the call reads the message and answers EFAULT for this address. One that does not answers EINVAL

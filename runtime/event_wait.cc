@@ -7,13 +7,11 @@
 #include <coroutine>
 #include <cstdint>
 #include <memory>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "kevent/blocking_calls.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
-#include "kevent/owned_descriptor.h"
 #include "kevent/registration.h"
 #include "kevent/requests.h"
 #include "runtime/context.h"
@@ -134,8 +132,6 @@ Task<absl::StatusOr<kevent::Event>> WaitForEvent(kevent::Event event) {
   Worker* const worker = Worker::Current();
   EVRING_CHECK(worker != nullptr, "an event is awaited on a worker");
   const int rc = kevent::Prepare(event, worker->Local<ProbedOpcodes>().Of(worker->ring()), &registration);
-  const kevent::OwnedDescriptor own_fd(std::exchange(registration.own_fd, -1));
-  registration.own_fd = own_fd.get();
   if (rc < 0) co_return kevent::ErrnoToStatus(rc, name, event.descriptor);
   int32_t result;
   if (registration.helped) {

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
+#include "kevent/timespec.h"
 #include "runtime/scheduler.h"
 #include "runtime/worker.h"
 
@@ -31,7 +32,7 @@ constexpr int kMailboxNaps = 25;
 
 // Sleeps while `*word` is `expected`, at most `ns` (forever if negative). A wake, a signal or the time: all the same.
 void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int64_t ns) {
-  timespec timeout{ns / 1'000'000'000, ns % 1'000'000'000};
+  const timespec timeout = kevent::ToTimespec(std::max<int64_t>(ns, 0));
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, ns < 0 ? nullptr : &timeout, nullptr, 0);
 }
 

@@ -12,20 +12,17 @@
 #include "gtest/gtest.h"
 #include "kevent/kevent.h"
 #include "kevent/queue.h"
+#include "kevent/timespec.h"
 #include "tests/kevent/queue_types.h"
 
 namespace evring::kevent {
 namespace {
 
-constexpr int64_t kSecondNs = 1'000'000'000;
-
 int64_t NowNs(int clock) {
   timespec now;
   EXPECT_EQ(clock_gettime(clock, &now), 0);
-  return now.tv_sec * kSecondNs + now.tv_nsec;
+  return ToNs(now);
 }
-
-timespec ToTimespec(int64_t ns) { return {.tv_sec = ns / kSecondNs, .tv_nsec = ns % kSecondNs}; }
 
 kevent_timer Timer(int clock, bool absolute, int64_t first_ns, int64_t interval_ns = 0) {
   kevent_timer timer = {};
