@@ -54,6 +54,15 @@ Task<std::vector<uint64_t>> SaveThrice(Simulation* simulation) {
   co_return done;
 }
 
+// What the file holds on a machine that starts with this disk.
+absl::StatusOr<std::string> FoundOn(std::shared_ptr<FileSystem> disk, uint64_t seed = 1) {
+  SimulationOptions options;
+  options.seed = seed;
+  options.files = std::move(disk);
+  Simulation restarted(options);
+  return restarted.Run(Load());
+}
+
 // The version that is found after a crash at that call, -1: something else. `done`: the newest that had been saved.
 int VersionAfterCrash(uint64_t seed, uint64_t call, int* done) {
   SimulationOptions options;
@@ -64,11 +73,7 @@ int VersionAfterCrash(uint64_t seed, uint64_t call, int* done) {
   *done = 0;
   for (const uint64_t at : before.Run(SaveThrice(&before))) *done += at < call ? 1 : 0;
 
-  SimulationOptions again;
-  again.seed = seed;
-  again.files = before.report().after_crash;
-  Simulation after(again);
-  const absl::StatusOr<std::string> found = after.Run(Load());
+  const absl::StatusOr<std::string> found = FoundOn(before.report().after_crash, seed);
   EXPECT_TRUE(found.ok()) << found.status();
   for (int n = 0; n <= 3; ++n) {
     if (found.ok() && *found == Version(n)) return n;
@@ -109,10 +114,7 @@ TEST(Crash, ARenameWithoutASyncIsCaught) {
     options.crash_at_call = 1'000'000;  // after the end
     Simulation before(options);
     EXPECT_TRUE(before.Run(ReplaceWithoutSync(1)).ok());
-    SimulationOptions again;
-    again.files = before.report().after_crash;
-    Simulation after(again);
-    const absl::StatusOr<std::string> found = after.Run(Load());
+    const absl::StatusOr<std::string> found = FoundOn(before.report().after_crash);
     ASSERT_TRUE(found.ok()) << found.status();
     if (*found != Version(0) && *found != Version(1)) ++torn;
   }
@@ -129,10 +131,7 @@ TEST(Crash, WhatAProcessHasWrittenOutlivesItWithoutASync) {
     options.crash = Crash::kProcess;
     Simulation before(options);
     EXPECT_TRUE(before.Run(ReplaceWithoutSync(1)).ok());
-    SimulationOptions again;
-    again.files = before.report().after_crash;
-    Simulation after(again);
-    const absl::StatusOr<std::string> found = after.Run(Load());
+    const absl::StatusOr<std::string> found = FoundOn(before.report().after_crash);
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_TRUE(*found == Version(0) || *found == Version(1)) << "call " << call;
     EXPECT_TRUE(!whole || *found == Version(1)) << "call " << call << ": what was there once stays";
@@ -157,10 +156,7 @@ TEST(Crash, ALossOfPowerAfterTheProcessHasDiedLosesWhatWasNotSynced) {
     options.crash = Crash::kPower;
     Simulation second(options);
     second.Run(Nothing());
-    SimulationOptions again;
-    again.files = second.report().after_crash;
-    Simulation third(again);
-    const absl::StatusOr<std::string> found = third.Run(Load());
+    const absl::StatusOr<std::string> found = FoundOn(second.report().after_crash);
     ASSERT_TRUE(found.ok()) << found.status();
     if (*found != Version(0) && *found != Version(1)) ++torn;
   }
@@ -182,10 +178,7 @@ TEST(Crash, ErrorsOfTheDiskAreReportedAndLeaveTheOldFileOrTheNew) {
     Simulation saving(options);
     const absl::Status saved = saving.Run(SaveOnce());
     EXPECT_EQ(saving.report().open_descriptors, 0);
-    SimulationOptions again;
-    again.files = options.files;
-    Simulation loading(again);
-    const absl::StatusOr<std::string> found = loading.Run(Load());
+    const absl::StatusOr<std::string> found = FoundOn(options.files);
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_TRUE(*found == Version(1) || (!saved.ok() && *found == Version(0)));
     EXPECT_TRUE(options.files->List("/data").size() <= 1) << "nothing is left beside it";

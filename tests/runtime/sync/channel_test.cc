@@ -404,29 +404,11 @@ TEST_P(ChannelEveryWorkerCount, AThreadThatIsNoWorkerTriesAndCloses) {
   EXPECT_EQ(sum, int64_t{n} * (n + 1) / 2);
 }
 
-// Whoever has the last value, or was told of the close, destroys the channel, while the other side may still be on its
-// way back.
-Task<void> DestroyWhenReceived(Rival* rival, int rounds) {
-  for (int i = 0; i < rounds; ++i) {
-    auto channel = std::make_unique<Channel<int>>(1);
-    rival->Begin([raw = channel.get(), i] {
-      Spin(static_cast<uint32_t>(i) % 512);
-      if (i % 2 == 0) {
-        EXPECT_TRUE(raw->TrySend(i).ok());
-      } else {
-        raw->Close();
-      }
-    });
-    const absl::StatusOr<int> value = co_await channel->Receive();
-    EXPECT_EQ(Code(value), i % 2 == 0 ? StatusCode::kOk : StatusCode::kOutOfRange);
-    channel.reset();
-    rival->Join();
-  }
-}
-
 TEST_P(ChannelEveryWorkerCount, WhoHasTheLastValueMayDestroyIt) {
   Rival rival;
-  RunFor(GetParam(), DestroyWhenReceived(&rival, Scaled(5000)));
+  RunFor(GetParam(), testing::DestroyWhenReceived<Channel<int>>(
+                         &rival, Scaled(5000), [] { return std::make_unique<Channel<int>>(1); },
+                         [](auto* channel, int value) { return channel->TrySend(value); }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, ChannelEveryWorkerCount, testing::WorkerCounts());

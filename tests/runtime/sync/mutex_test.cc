@@ -168,26 +168,10 @@ TEST_P(MutexEveryWorkerCount, OtherThreadsTryAndHandOver) {
   EXPECT_EQ(guarded.first, 8 * rounds + by_threads);
 }
 
-// The last one to lock it destroys it, while the one before may still be on its way out of Unlock().
-Task<void> DestroyAfterHandOver(Rival* rival, int rounds) {
-  for (int i = 0; i < rounds; ++i) {
-    auto mutex = std::make_unique<Mutex>();
-    MutexGuard held = mutex->TryLock();
-    rival->Begin([&held, spins = i % 512] {
-      Spin(spins);
-      held.Unlock();
-    });
-    absl::StatusOr<MutexGuard> guard = co_await mutex->Lock();
-    CO_ASSERT_OK(guard.status());
-    guard->Unlock();
-    mutex.reset();
-    rival->Join();
-  }
-}
-
 TEST_P(MutexEveryWorkerCount, TheLastHolderMayDestroyIt) {
   Rival rival;
-  RunFor(GetParam(), DestroyAfterHandOver(&rival, Scaled(5000)));
+  RunFor(GetParam(), testing::DestroyAfterHandOver<Mutex, MutexGuard>(&rival, Scaled(5000),
+                                                                      [](auto* mutex) { return mutex->TryLock(); }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, MutexEveryWorkerCount, testing::WorkerCounts());

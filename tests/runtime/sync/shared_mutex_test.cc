@@ -321,26 +321,10 @@ TEST_P(SharedMutexEveryWorkerCount, OtherThreadsTryAndHandOver) {
   EXPECT_EQ(table.first, table.second);
 }
 
-// The last one to lock it destroys it, while the one before may still be on its way out of Unlock().
-Task<void> DestroyAfterHandOver(Rival* rival, int rounds) {
-  for (int i = 0; i < rounds; ++i) {
-    auto mutex = std::make_unique<SharedMutex>();
-    ReaderGuard held = mutex->TryLockShared();
-    rival->Begin([&held, spins = i % 512] {
-      Spin(spins);
-      held.Unlock();
-    });
-    absl::StatusOr<WriterGuard> guard = co_await mutex->Lock();
-    CO_ASSERT_OK(guard.status());
-    guard->Unlock();
-    mutex.reset();
-    rival->Join();
-  }
-}
-
 TEST_P(SharedMutexEveryWorkerCount, TheLastHolderMayDestroyIt) {
   Rival rival;
-  RunFor(GetParam(), DestroyAfterHandOver(&rival, Scaled(5000)));
+  RunFor(GetParam(), testing::DestroyAfterHandOver<SharedMutex, ReaderGuard>(
+                         &rival, Scaled(5000), [](auto* mutex) { return mutex->TryLockShared(); }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Workers, SharedMutexEveryWorkerCount, testing::WorkerCounts());

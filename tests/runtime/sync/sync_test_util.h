@@ -6,16 +6,19 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "runtime/timeout.h"
+#include "sim/co_assert.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring::testing {
@@ -84,11 +87,52 @@ class Rival {
   std::thread thread_;
 };
 
+// The last one to lock a mutex destroys it, while the one before may still be on its way out of Unlock(). `hold`: how
+// that one holds it.
+template <class AnyMutex, class Guard>
+Task<void> DestroyAfterHandOver(Rival* rival, int rounds, Guard (*hold)(AnyMutex* mutex)) {
+  for (int i = 0; i < rounds; ++i) {
+    auto mutex = std::make_unique<AnyMutex>();
+    Guard held = hold(mutex.get());
+    rival->Begin([&held, spins = i % 512] {
+      Spin(spins);
+      held.Unlock();
+    });
+    auto guard = co_await mutex->Lock();
+    CO_ASSERT_OK(guard.status());
+    guard->Unlock();
+    mutex.reset();
+    rival->Join();
+  }
+}
+
 // The code of an error, and kOk for none: what EXPECT_EQ prints well.
 inline absl::StatusCode Code(const absl::Status& status) { return status.code(); }
 template <class T>
 absl::StatusCode Code(const absl::StatusOr<T>& result) {
   return result.status().code();
+}
+
+// Whoever has the last value of a channel, or was told of the close, destroys it, while the other side may still be on
+// its way back. `make` makes the channel, `send` puts a value into it without waiting.
+template <class AnyChannel>
+Task<void> DestroyWhenReceived(Rival* rival, int rounds, std::unique_ptr<AnyChannel> (*make)(),
+                               absl::Status (*send)(AnyChannel* channel, int value)) {
+  for (int i = 0; i < rounds; ++i) {
+    std::unique_ptr<AnyChannel> channel = make();
+    rival->Begin([raw = channel.get(), send, i] {
+      Spin(static_cast<uint32_t>(i) % 512);
+      if (i % 2 == 0) {
+        EXPECT_TRUE(send(raw, i).ok());
+      } else {
+        raw->Close();
+      }
+    });
+    const absl::StatusOr<int> value = co_await channel->Receive();
+    EXPECT_EQ(Code(value), i % 2 == 0 ? absl::StatusCode::kOk : absl::StatusCode::kOutOfRange);
+    channel.reset();
+    rival->Join();
+  }
 }
 
 }  // namespace evring::testing
