@@ -24,8 +24,8 @@
 #include "net/http/router.h"
 #include "net/http/server.h"
 #include "net/listener.h"
+#include "runtime/os/signals.h"
 #include "runtime/runtime.h"
-#include "runtime/signals.h"
 
 ABSL_FLAG(std::string, address, "127.0.0.1", "address to listen on; an IPv6 address stands in brackets");
 ABSL_FLAG(uint16_t, port, 8080, "port to listen on; 0: one that the kernel picks");

@@ -15,8 +15,8 @@
 #include "absl/time/time.h"
 #include "net/listener.h"
 #include "net/stream.h"
+#include "runtime/os/signals.h"
 #include "runtime/runtime.h"
-#include "runtime/signals.h"
 #include "runtime/sleep.h"
 #include "runtime/task_group.h"
 

@@ -49,6 +49,10 @@ class Scheduler;
 class TaskContext;
 class Worker;
 
+namespace internal {
+class DeadlineTimer;
+}
+
 // What a task is suspended on. Lives in the awaiter, in the frame of the suspended coroutine.
 class Wait {
  public:
@@ -178,6 +182,11 @@ class TaskContext {
 
   // A stop of the parent will not reach this, nor what is below it. Before LinkToParent().
   void ShieldFromParent() { shielded_ = true; }
+  // The one whose stop reaches this as well; nullptr for a root and what is shielded. By the task or one below it: from
+  // there the whole chain stays in the tree.
+  TaskContext* StoppedWith() const { return shielded_ ? nullptr : parent_; }
+  // What stops this by the clock, or nullptr. Any thread that has a reference.
+  virtual const internal::DeadlineTimer* deadline() const { return nullptr; }
   // Links `this` into its parent's list; before the task can run. No effect without a parent.
   void LinkToParent();
 

@@ -23,6 +23,7 @@
 
 #include "kevent/check.h"
 #include "runtime/context.h"
+#include "runtime/coroutine_lambda.h"
 #include "runtime/frame_pool.h"
 #include "runtime/transfer.h"
 

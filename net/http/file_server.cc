@@ -23,7 +23,7 @@
 #include "net/http/mime.h"
 #include "net/http/range.h"
 #include "runtime/blocking.h"
-#include "runtime/file.h"
+#include "runtime/os/file.h"
 
 namespace evring::net::http {
 namespace {

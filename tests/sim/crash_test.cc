@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
-#include "runtime/file.h"
+#include "runtime/os/file.h"
 #include "runtime/task.h"
 #include "sim/faults.h"
 #include "sim/simulation.h"

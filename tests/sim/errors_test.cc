@@ -19,7 +19,7 @@
 #include "net/address.h"
 #include "net/listener.h"
 #include "net/stream.h"
-#include "runtime/file.h"
+#include "runtime/os/file.h"
 #include "runtime/task.h"
 #include "sim/faults.h"
 #include "sim/simulation.h"

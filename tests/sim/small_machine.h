@@ -26,7 +26,7 @@
 #include "net/address.h"
 #include "net/listener.h"
 #include "net/stream.h"
-#include "runtime/file.h"
+#include "runtime/os/file.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/sync/channel.h"

@@ -10,8 +10,8 @@
 // threads inherit what the thread that makes them has blocked; hence "before". Processes that are started inherit it as
 // well.
 
-#ifndef EVRING_RUNTIME_SIGNALS_H_
-#define EVRING_RUNTIME_SIGNALS_H_
+#ifndef EVRING_RUNTIME_OS_SIGNALS_H_
+#define EVRING_RUNTIME_OS_SIGNALS_H_
 
 #include <liburing.h>
 #include <signal.h>
@@ -80,4 +80,4 @@ class SignalSet {
 
 }  // namespace evring
 
-#endif  // EVRING_RUNTIME_SIGNALS_H_
+#endif  // EVRING_RUNTIME_OS_SIGNALS_H_

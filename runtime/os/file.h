@@ -8,8 +8,8 @@
 // EPERM), kResourceExhausted (ENOSPC, EDQUOT, EMFILE), …; EIO from SyncToDisk() means that what was written may be
 // lost: write all of it again.
 
-#ifndef EVRING_RUNTIME_FILE_H_
-#define EVRING_RUNTIME_FILE_H_
+#ifndef EVRING_RUNTIME_OS_FILE_H_
+#define EVRING_RUNTIME_OS_FILE_H_
 
 #include <fcntl.h>
 #include <sys/types.h>
@@ -69,4 +69,4 @@ Task<absl::Status> ReplaceFile(std::string path, std::span<const std::byte> data
 
 }  // namespace evring
 
-#endif  // EVRING_RUNTIME_FILE_H_
+#endif  // EVRING_RUNTIME_OS_FILE_H_

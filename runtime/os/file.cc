@@ -1,4 +1,4 @@
-#include "runtime/file.h"
+#include "runtime/os/file.h"
 
 #include <errno.h>
 #include <liburing.h>

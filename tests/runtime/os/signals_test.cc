@@ -1,7 +1,7 @@
 // SignalSet: signals of the process and of threads, several waiters, cancellation, misuse.
 // What a test has not read is discarded after it, before the signals are unblocked again.
 
-#include "runtime/signals.h"
+#include "runtime/os/signals.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -9,8 +9,8 @@
 // (System V messages and semaphores, file locks, msync) are waited for by a helper thread that can be interrupted
 // (kevent/blocking_calls.h); the worker goes on.
 
-#ifndef EVRING_RUNTIME_EVENT_WAIT_H_
-#define EVRING_RUNTIME_EVENT_WAIT_H_
+#ifndef EVRING_RUNTIME_OS_EVENT_WAIT_H_
+#define EVRING_RUNTIME_OS_EVENT_WAIT_H_
 
 #include "absl/status/statusor.h"
 #include "kevent/event.h"
@@ -28,4 +28,4 @@ Task<absl::StatusOr<kevent::Event>> WaitForEvent(kevent::Event event);
 
 }  // namespace evring
 
-#endif  // EVRING_RUNTIME_EVENT_WAIT_H_
+#endif  // EVRING_RUNTIME_OS_EVENT_WAIT_H_

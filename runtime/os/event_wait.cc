@@ -1,4 +1,4 @@
-#include "runtime/event_wait.h"
+#include "runtime/os/event_wait.h"
 
 #include <errno.h>
 #include <sched.h>

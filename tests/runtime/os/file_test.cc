@@ -1,6 +1,6 @@
 // file_test.cc: files on the real file system: each call, each error that its docstring names, stops, and replacing.
 
-#include "runtime/file.h"
+#include "runtime/os/file.h"
 
 #include <errno.h>
 #include <fcntl.h>

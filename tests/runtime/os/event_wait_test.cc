@@ -2,7 +2,7 @@
 // delivered, it ends with a stop while it waits, and it is refused when it cannot be. (What each type does with its
 // arguments is tested with the queue, tests/kevent/queue_types_*_test.cc: the code is the same.)
 
-#include "runtime/event_wait.h"
+#include "runtime/os/event_wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
