@@ -38,6 +38,7 @@
 #include "absl/status/status.h"
 #include "kevent/check.h"
 #include "runtime/context.h"
+#include "runtime/coroutine_lambda.h"
 #include "runtime/local_binding.h"
 #include "runtime/task.h"
 #include "runtime/transfer.h"
@@ -228,5 +229,10 @@ AsyncGenerator<T, absl::Status> GeneratorPromise<T, absl::Status>::get_return_ob
 
 }  // namespace internal
 }  // namespace evring
+
+template <class T, class End, class C, class... Args>
+  requires std::is_class_v<C>
+struct std::coroutine_traits<evring::AsyncGenerator<T, End>, C&, Args...>
+    : evring::internal::LambdaCheckedTraits<evring::AsyncGenerator<T, End>, C> {};
 
 #endif  // EVRING_RUNTIME_GENERATOR_H_
