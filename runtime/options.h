@@ -32,6 +32,10 @@ struct RuntimeOptions {
   // kernel does not restart them (nanosleep, poll, …).
   int rescue_signal = SIGURG;
 
+  // How late the timers of tasks (Sleep, Interval, timeouts) may come, so that neighbouring deadlines share a wake-up
+  // (timer_slack.h). At most an hour.
+  absl::Duration timer_slack = absl::ZeroDuration();
+
   // Threads for RunBlocking(): made when needed, ended after `blocking_idle` without work.
   int blocking_threads_max = 64;
   absl::Duration blocking_idle = absl::Seconds(10);

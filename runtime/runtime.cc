@@ -14,6 +14,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "kevent/check.h"
 #include "runtime/cpu_quota.h"
 
@@ -33,6 +34,10 @@ absl::StatusOr<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& o
     return absl::InvalidArgumentError(absl::StrCat("RuntimeOptions::workers is ", options.workers, ", not in [0, 64]"));
   }
   if (options.kernel == nullptr) return absl::InvalidArgumentError("RuntimeOptions::kernel is nullptr");
+  if (options.timer_slack < absl::ZeroDuration() || options.timer_slack > absl::Hours(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("RuntimeOptions::timer_slack is ", absl::FormatDuration(options.timer_slack), ", not in [0, 1h]"));
+  }
   const int n = options.workers == 0 ? DefaultWorkerCount() : options.workers;
   auto runtime = absl::WrapUnique(new Runtime(std::make_unique<Scheduler>(options, n)));
   Scheduler* scheduler = runtime->scheduler_.get();

@@ -1,15 +1,19 @@
 // task_group.h: tasks that are started one by one and awaited together.
 //
 //   TaskGroup group;
-//   while (…) co_await group.Spawn(Serve(connection));      as many as you like: one that has ended leaves nothing
-//   behind absl::Status status = co_await group.Join();            always before the group goes away
+//   while (…) co_await group.Spawn(Serve(connection));   as many as you like: what has ended leaves nothing behind
+//   absl::Status status = co_await group.Join();         always before the group goes away
 //
 // The children run in a scope of their own below the task that owns the group: a stop of that task reaches them, and a
 // stop of the group (RequestStop(), or the first error) reaches them only. Join() waits until all have ended, after a
 // stop too, so whatever the children borrow from the owner stays alive.
 //
-// An error is a Status that is not OK, or an exception. The first one is kept and is what Join() answers or rethrows;
-// the policy says what becomes of the others.
+// A child fails by a Status that is not OK, or by an exception. The first failure is kept and is what Join() answers or
+// rethrows; the policy says what becomes of the others:
+//
+//   TaskGroup group(TaskGroup::OnError::kCollect);
+//   …
+//   for (const TaskGroup::Failure& failure : co_await group.JoinAll()) Report(failure.status);
 //
 // The destructor checks that no child is left: an exception that is thrown between Spawn() and Join() ends the process.
 // Where something may throw there, put it into a child, or catch it, Join(), and throw it on.
@@ -23,6 +27,7 @@
 #include <exception>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "kevent/check.h"
@@ -39,6 +44,13 @@ class TaskGroup {
   enum class OnError {
     kStopOthers,  // the first error asks all other children, and those spawned later, to stop
     kGoOn,        // the others are let be
+    kCollect,     // so are they, and each error is kept, for JoinAll(): that of a child that was stopped as well
+  };
+
+  // How a child ended that did not end well.
+  struct Failure {
+    absl::Status status;           // its error; kUnknown with what() for an exception
+    std::exception_ptr exception;  // nullptr if it did not throw
   };
 
   explicit TaskGroup(OnError on_error = OnError::kStopOthers) : on_error_(on_error) {}
@@ -59,6 +71,11 @@ class TaskGroup {
   // By one task, which should be the owner: its stop is what reaches the children. Afterwards the group is as new.
   [[nodiscard]] JoinAwaiter Join();
 
+  class JoinAllAwaiter;
+  // `co_await group.JoinAll()` does the same, and throws nothing: a std::vector<Failure> of all that have failed, in
+  // the order in which they did, empty if none has. With a policy other than kCollect, of the first only.
+  [[nodiscard]] JoinAllAwaiter JoinAll();
+
   // Asks all children to stop, and those spawned from now until Join(). By the owner or a child.
   void RequestStop();
 
@@ -68,6 +85,9 @@ class TaskGroup {
  private:
   template <class T>
   class Child;
+  class KeptChild;
+  template <class T>
+  class CollectedChild;
   template <class T>
   class SpawnAwaiter;
 
@@ -75,6 +95,12 @@ class TaskGroup {
   TaskContext* Scope(TaskContext* spawner);
   // A child ended with an error: the first is kept.
   void Fail(absl::Status status, std::exception_ptr exception) noexcept;
+  // The same where all are kept: the child itself is, until the group is joined.
+  void Keep(KeptChild* child) noexcept;
+  // After all have ended. The first failure, or all that are kept; the group is as new.
+  absl::Status TakeFirst();
+  std::vector<Failure> TakeAll();
+  void Renew();
 
   const OnError on_error_;
   ContextRef<TaskContext> scope_;
@@ -83,10 +109,11 @@ class TaskGroup {
   std::atomic<bool> failed_{false};
   absl::Status error_;  // these two by the child that set failed_, read after all have ended
   std::exception_ptr exception_;
+  std::atomic<KeptChild*> kept_{nullptr};  // kCollect: the children that have failed, the last one first
 };
 
 template <class T>
-class TaskGroup::Child final : public internal::Spawned<T> {
+class TaskGroup::Child : public internal::Spawned<T> {
  public:
   Child(TaskContext* scope, Task<T> task, TaskGroup* group)
       : internal::Spawned<T>(scope->scheduler(), scope, std::move(task)), group_(group) {}
@@ -94,9 +121,9 @@ class TaskGroup::Child final : public internal::Spawned<T> {
   std::coroutine_handle<> OnRootDone() noexcept override {
     this->KeepResult();
     if (std::exception_ptr exception = this->error(); exception != nullptr) {
-      group_->Fail(absl::OkStatus(), std::move(exception));
+      OnFailure(absl::OkStatus(), std::move(exception));
     } else if constexpr (!std::is_void_v<T>) {
-      if (absl::Status& status = *this->kept(); !status.ok()) group_->Fail(std::move(status), nullptr);
+      if (absl::Status& status = *this->kept(); !status.ok()) OnFailure(std::move(status), nullptr);
     }
     this->MarkCompleted();
     const std::coroutine_handle<> next = group_->counter_.Leave();  // the group may be gone
@@ -104,8 +131,50 @@ class TaskGroup::Child final : public internal::Spawned<T> {
     return next;
   }
 
+ protected:
+  TaskGroup* group() const { return group_; }
+
  private:
+  virtual void OnFailure(absl::Status status, std::exception_ptr exception) noexcept {
+    group_->Fail(std::move(status), std::move(exception));
+  }
+
   TaskGroup* const group_;
+};
+
+// A child that has failed and waits for the join, without its type. What keeping it costs is paid with kCollect only.
+class TaskGroup::KeptChild {
+ public:
+  // Gives its failure out, and itself up.
+  virtual Failure Release() = 0;
+
+ protected:
+  ~KeptChild() = default;
+
+ private:
+  friend class TaskGroup;
+  KeptChild* next_ = nullptr;  // the one that failed before
+};
+
+template <class T>
+class TaskGroup::CollectedChild final : public Child<T>, public KeptChild {
+ public:
+  using Child<T>::Child;
+  Failure Release() override {
+    Failure failure = std::exchange(failure_, Failure());
+    this->Unref();
+    return failure;
+  }
+
+ private:
+  void OnFailure(absl::Status status, std::exception_ptr exception) noexcept override {
+    failure_.status = std::move(status);
+    failure_.exception = std::move(exception);
+    this->Ref();  // the group's
+    this->group()->Keep(this);
+  }
+
+  Failure failure_;
 };
 
 template <class T>
@@ -115,7 +184,9 @@ class TaskGroup::SpawnAwaiter : private internal::CurrentContextAwaiter {
   using CurrentContextAwaiter::await_ready;
   using CurrentContextAwaiter::await_suspend;
   void await_resume() {
-    auto* child = new Child<T>(group_->Scope(context_), std::move(task_), group_);
+    TaskContext* scope = group_->Scope(context_);
+    Child<T>* child = group_->on_error_ == OnError::kCollect ? new CollectedChild<T>(scope, std::move(task_), group_)
+                                                             : new Child<T>(scope, std::move(task_), group_);
     child->SetLocals(context_->locals());  // the spawning task's, which may see more than the scope
     group_->counter_.Add();
     child->LinkToParent();
@@ -127,7 +198,7 @@ class TaskGroup::SpawnAwaiter : private internal::CurrentContextAwaiter {
   Task<T> task_;
 };
 
-class [[nodiscard]] TaskGroup::JoinAwaiter final : private Wait {
+class [[nodiscard]] TaskGroup::JoinAwaiter : private Wait {
  public:
   explicit JoinAwaiter(TaskGroup* group) : group_(group) {}
 
@@ -140,7 +211,10 @@ class [[nodiscard]] TaskGroup::JoinAwaiter final : private Wait {
     if (group_->counter_.Arrive(context, this) && context->FinishWait(this)) next = waiting;
     return Transfer(next);  // unless that is `waiting`, the group may be gone
   }
-  absl::Status await_resume();
+  absl::Status await_resume() { return group_->TakeFirst(); }
+
+ protected:
+  TaskGroup* group() const { return group_; }
 
  private:
   void OnStop() noexcept override { group_->RequestStop(); }
@@ -148,7 +222,14 @@ class [[nodiscard]] TaskGroup::JoinAwaiter final : private Wait {
   TaskGroup* const group_;
 };
 
+class [[nodiscard]] TaskGroup::JoinAllAwaiter final : public JoinAwaiter {
+ public:
+  using JoinAwaiter::JoinAwaiter;
+  std::vector<Failure> await_resume();
+};
+
 inline TaskGroup::JoinAwaiter TaskGroup::Join() { return JoinAwaiter(this); }
+inline TaskGroup::JoinAllAwaiter TaskGroup::JoinAll() { return JoinAllAwaiter(this); }
 
 }  // namespace evring
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kevent/canary.h"
+#include "runtime/timer_slack.h"
 #include "runtime/worker.h"
 
 namespace evring::internal {
@@ -13,12 +14,14 @@ int64_t DeadlineTimer::NextLook(int64_t now_ns) const {
 }
 
 void DeadlineTimer::Start(Worker* worker) {
-  const int64_t look = NextLook(worker->NowNs());
-  if (look == TimerWheel::kNever) return;
+  const int64_t now = worker->NowNs();
+  const int64_t look_ns = NextLook(now);
+  if (look_ns == TimerWheel::kNever) return;
   worker_ = worker;
   task_->Ref();  // given back by whoever cancels the timer, or by OnFire()
   // A timer that nobody has cancelled yet is armed.
-  EVRING_CHECK(worker->ArmTimer(this, look), "a deadline is cancelled when its task has ended");
+  EVRING_CHECK(worker->ArmTimer(this, FireNs(now, look_ns, RuntimeSlackNs(worker))),
+               "a deadline is cancelled when its task has ended");
 }
 
 void DeadlineTimer::Cancel() {
@@ -35,7 +38,8 @@ void DeadlineTimer::OnFire(Timer* timer) {
   const int64_t now = Worker::Current()->NowNs();
   if (self->deadline_ns_.load(std::memory_order_relaxed) > now) {
     task->Ref();  // ours: from the moment it is armed the timer's own may be given back by another thread
-    const bool armed = !EVRING_CANARY(kTimerNotRearmed) && self->worker_->ArmTimer(self, self->NextLook(now));
+    const int64_t look_ns = FireNs(now, self->NextLook(now), RuntimeSlackNs(self->worker_));
+    const bool armed = !EVRING_CANARY(kTimerNotRearmed) && self->worker_->ArmTimer(self, look_ns);
     const bool rests = armed && !(self->ended_.load(std::memory_order_relaxed) && self->worker_->CancelTimer(self));
     task->Unref();
     if (rests) return;

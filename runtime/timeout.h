@@ -6,6 +6,11 @@
 // asked to stop, and when it has ended the outer one goes on: nothing of it is left behind. A stop of the outer task is
 // passed on.
 //
+// What runs inside of several deadlines, also those of the tasks above it, is bounded by the nearest; which that is,
+// and whether it was the reason of a stop, says current_deadline.h. The deadline that ended a task is told by where
+// kDeadlineExceeded comes out: around it the call has that answer itself, further inside each one has the answer of its
+// task, which is mostly kCancelled.
+//
 // A Deadline can be moved while the task runs; moving it is a store, so a server can move it at every request.
 
 #ifndef EVRING_RUNTIME_TIMEOUT_H_
@@ -42,6 +47,10 @@ class DeadlineTimer final : private Timer {
   void Cancel();               // the task has ended
   void MoveTo(int64_t deadline_ns) { deadline_ns_.store(deadline_ns, std::memory_order_relaxed); }
   bool expired() const { return expired_.load(std::memory_order_acquire); }  // pairs with OnFire()
+  // The deadline as it is now; kNever once the task has ended: nobody is stopped by it any more. Any thread.
+  int64_t deadline_ns() const {
+    return ended_.load(std::memory_order_relaxed) ? TimerWheel::kNever : deadline_ns_.load(std::memory_order_relaxed);
+  }
 
  private:
   static void OnFire(Timer* timer);
@@ -62,6 +71,7 @@ class TimedTask final : public Spawned<T> {
       : Spawned<T>(scheduler, parent, std::move(task)), timer_(this, deadline_ns, step_ns) {}
 
   DeadlineTimer& timer() { return timer_; }
+  const DeadlineTimer* deadline() const override { return &timer_; }
 
   // After the end: the result, or kDeadlineExceeded in its place. Once.
   RunResultType<T> TakeTimedResult() {
@@ -169,9 +179,10 @@ class [[nodiscard]] DeadlineAwaiter final : private Wait {
   internal::TimedTask<T>* timed_ = nullptr;
 };
 
-// Runs `task` and asks it to stop `d` from now; returns when it has ended. Await on a worker.
-// kDeadlineExceeded: the time came first. A task that ends with a Status or StatusOr may still succeed then, and the
-// success is handed on; any other late result is destroyed. Exceptions of the task travel on.
+// Runs `task` and asks it to stop `d` from now (late by up to the runtime's timer slack, options.h); returns when it
+// has ended. Await on a worker. kDeadlineExceeded: the time came first. A task that ends with a Status or StatusOr may
+// still succeed then, and the success is handed on; any other late result is destroyed. Exceptions of the task travel
+// on.
 template <class T>
 DeadlineAwaiter<T> WithTimeout(absl::Duration d, Task<T> task) {
   return DeadlineAwaiter<T>(d, nullptr, std::move(task));

@@ -328,6 +328,32 @@ Task<void> Timeouts(int64_t n) {
   }
 }
 
+Task<void> SleepSpread(int task, absl::Duration slack) {
+  const absl::Status status = co_await Sleep(absl::Milliseconds(2) + task * absl::Microseconds(20), slack);
+  EVRING_CHECK(status.ok(), "nobody stops it");
+}
+
+// 1000 tasks whose sleeps end 20 us apart, with as much slack as the argument says (us): `parks` are the wake-ups for
+// each sleep. Processor time is what a slack saves.
+void BM_SleepWithSlack(benchmark::State& state) {
+  const std::unique_ptr<Runtime> runtime = MakeRuntime(1);
+  const absl::Duration slack = absl::Microseconds(state.range(0));
+  std::vector<double> cpu;
+  const WorkerCounters before = runtime->counters();
+  for (auto _ : state) {
+    int task = 0;
+    const Cost cost = CostOf(runtime.get(), All(kChildren, 1, [&] { return SleepSpread(task++, slack); }));
+    cpu.push_back(cost.cpu / kChildren);
+  }
+  const WorkerCounters after = runtime->counters();
+  state.counters["cpu"] = Median(cpu);
+  state.counters["parks"] =
+      static_cast<double>(after.parks - before.parks) / static_cast<double>(state.iterations() * kChildren);
+}
+BENCHMARK(BM_SleepWithSlack)->Apply([](benchmark::internal::Benchmark* b) {
+  Settings(b->ArgName("slack_us")->Arg(0)->Arg(100)->Arg(1000)->Arg(10'000));
+});
+
 // A timer that is armed and cancelled: a child under a timeout that does not pass.
 void BM_TimeoutNotReached(benchmark::State& state) {
   constexpr int64_t kTimeouts = 200'000;
@@ -370,6 +396,49 @@ void BM_ForeignSpawn(benchmark::State& state) {
   });
 }
 BENCHMARK(BM_ForeignSpawn)->Apply(RoundTripSettings);
+
+Task<void> SpawnAndAwaitUntil(const std::atomic<bool>* over) {
+  while (!over->load(std::memory_order_relaxed)) {
+    JoinHandle<void> child = co_await Spawn(Empty());
+    co_await std::move(child);
+  }
+}
+
+Task<void> StoreTime(int64_t* ns) {
+  *ns = ClockNs(CLOCK_MONOTONIC);
+  co_return;
+}
+
+// The same while every worker has something to run all the time: how long until the posted task runs. (That it does at
+// all, and among the next few tasks, is tested: tests/runtime/posted_task_test.cc.) `max_us` is the longest of all.
+void BM_ForeignSpawnBusy(benchmark::State& state) {
+  const std::unique_ptr<Runtime> runtime = MakeRuntime(state.range(0));
+  std::atomic<bool> over{false};
+  std::vector<JoinHandle<void>> loops;
+  for (int64_t i = 0; i < state.range(0); ++i) {
+    auto loop = runtime->Spawn(SpawnAndAwaitUntil(&over));
+    EVRING_CHECK(loop.ok(), "the runtime is there");
+    loops.push_back(*std::move(loop));
+  }
+  std::vector<double> us;
+  for (auto _ : state) {
+    int64_t ran = 0;
+    const int64_t start = ClockNs(CLOCK_MONOTONIC);
+    auto handle = runtime->Spawn(StoreTime(&ran));
+    EVRING_CHECK(handle.ok(), "the runtime is there");
+    handle->Wait();
+    us.push_back(static_cast<double>(ran - start) / 1000);
+  }
+  over.store(true, std::memory_order_relaxed);
+  for (JoinHandle<void>& loop : loops) loop.Wait();
+  state.counters["p50_us"] = Median(us);
+  state.counters["p99_us"] = Quantile(us, 0.99);
+  state.counters["max_us"] = *std::max_element(us.begin(), us.end());
+}
+BENCHMARK(BM_ForeignSpawnBusy)->Apply([](benchmark::internal::Benchmark* b) {
+  Settings(b->ArgName("workers")->Arg(1)->Arg(2)->Arg(4)->Arg(8));
+  b->Unit(benchmark::kMicrosecond);
+});
 
 struct Bell {
   Event rung;

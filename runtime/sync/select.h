@@ -4,9 +4,9 @@
 //   if (chosen.index() == 0) { absl::StatusOr<Job>& job = std::get<0>(chosen); … }
 //
 // The cases are what would be awaited otherwise: Receive() and Send() of a Channel, Receive() of its kin that are made
-// like it, Sleep() and SleepUntil(). Exactly one of them happens, the first that is ready; of several that are ready at
-// once, the first in order. The others do not happen: no value is taken that is not given to the caller, and what was
-// not sent is still with the sender.
+// like it, Sleep(), SleepUntil(), and Tick() of an Interval. Exactly one of them happens, the first that is ready; of
+// several that are ready at once, the first in order. The others do not happen: no value is taken that is not given to
+// the caller, and what was not sent is still with the sender.
 //
 // For operations of the kernel and other tasks there is WhenAny (when_any.h): what they have begun cannot be undone, so
 // the losers are stopped and awaited. Select costs no task and no allocation.
@@ -106,7 +106,7 @@ class SelectCase {
   explicit SelectCase(Awaiter* awaiter) : awaiter_(awaiter) {}
 
   SpinLock* lock() const { return awaiter_->core()->lock(); }
-  int64_t Deadline(int64_t) const { return TimerWheel::kNever; }
+  int64_t Deadline(Worker*, int64_t) const { return TimerWheel::kNever; }
   bool TryLocked() { return awaiter_->core()->TryLocked(awaiter_, &rest_); }
   void QueueLocked(Choice<RuntimeHost>* choice) {
     awaiter_->choice = choice;
@@ -129,32 +129,41 @@ class SelectCase {
   typename std::remove_pointer_t<decltype(std::declval<Awaiter*>()->core())>::Rest rest_;
 };
 
-template <>
-class SelectCase<SleepAwaiter> {
- public:
-  using Result = absl::Status;
+// What waits for a time: a sleep, or the next tick of an interval.
+template <class T>
+concept TimeAwaiter = std::is_base_of_v<TimerWait, T>;
 
-  explicit SelectCase(SleepAwaiter* awaiter) : awaiter_(awaiter) {}
+template <TimeAwaiter Awaiter>
+class SelectCase<Awaiter> {
+ public:
+  using Result = decltype(std::declval<Awaiter&>().await_resume());
+
+  explicit SelectCase(Awaiter* awaiter) : awaiter_(awaiter) {}
 
   SpinLock* lock() const { return nullptr; }
-  int64_t Deadline(int64_t now_ns) const { return DeadlineAfter(now_ns, awaiter_->duration_); }
-  bool TryLocked() { return false; }
+  // Before it is tried.
+  int64_t Deadline(Worker* worker, int64_t now_ns) {
+    due_ = awaiter_->due(now_ns);
+    return awaiter_->FireNsFrom(worker, now_ns);
+  }
+  bool TryLocked() { return due_; }
   void QueueLocked(Choice<RuntimeHost>*) {}
   void Finish() {}
   const void* mark() const { return nullptr; }
   void Withdraw() {}
-  void SetCancelled() { awaiter_->cancelled_ = true; }
+  void SetCancelled() { awaiter_->SetCancelled(); }
   Result Take() { return awaiter_->await_resume(); }
 
  private:
-  SleepAwaiter* awaiter_;
+  Awaiter* awaiter_;
+  bool due_ = false;
 };
 
 template <class T, class Host, class Store, class Node>
 std::true_type IsChannelAwaiter(const Suspension<ChannelCore<T, Host, Store>, Node>*);
 std::false_type IsChannelAwaiter(const void*);
 template <class T>
-concept Selectable = std::same_as<T, SleepAwaiter> || decltype(IsChannelAwaiter(static_cast<const T*>(nullptr)))::value;
+concept Selectable = TimeAwaiter<T> || decltype(IsChannelAwaiter(static_cast<const T*>(nullptr)))::value;
 
 template <class... Awaiters>
 class [[nodiscard]] SelectAwaiter final : private SelectBase {
@@ -220,10 +229,10 @@ class [[nodiscard]] SelectAwaiter final : private SelectBase {
     Worker* worker = Worker::Current();
     EVRING_CHECK(worker != nullptr, "Select is awaited on a worker");
     int64_t nearest_ns = TimerWheel::kNever;
-    if constexpr ((std::same_as<Awaiters, SleepAwaiter> || ...)) {
+    if constexpr ((TimeAwaiter<Awaiters> || ...)) {
       const int64_t now_ns = worker->NowNs();
       Each([&](size_t i, auto& one) {
-        const int64_t deadline_ns = one.Deadline(now_ns);
+        const int64_t deadline_ns = one.Deadline(worker, now_ns);
         if (deadline_ns >= nearest_ns) return;
         nearest_ns = deadline_ns;
         nearest_ = i;

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "runtime/runtime.h"
 #include "runtime/spawn.h"
+#include "runtime/task_group.h"
 #include "runtime/transfer.h"
 #include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
@@ -118,6 +119,36 @@ Task<> Many(int n) {
 }
 
 TEST_P(SleepTest, AHundredThousandSleepersEndOrAreCancelled) { RunOk(Many(Rounds(100'000))); }
+
+// A million tasks, each with a timer of its own in the wheel of the worker that it has begun on.
+class SleepMillionTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SleepMillionTest, MachinesWith({2}, Simulated(false, 2, 1)), MachineName);
+
+Task<absl::Status> SleepCounted(absl::Duration d, std::atomic<int>* asleep, std::atomic<int>* cancelled) {
+  ++*asleep;
+  const absl::Status status = co_await Sleep(d);
+  if (absl::IsCancelled(status)) ++*cancelled;
+  co_return status;
+}
+
+Task<> AMillion(int n) {
+  std::atomic<int> asleep{0};
+  std::atomic<int> cancelled{0};
+  TaskGroup group;
+  for (int i = 0; i < n; ++i) {
+    // From an hour to a month, in no order.
+    const int64_t seconds = 3600 + static_cast<int64_t>(i) * 48'271 % 2'592'000;
+    co_await group.Spawn(SleepCounted(absl::Seconds(seconds), &asleep, &cancelled));
+  }
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return asleep == n; }));
+  EXPECT_EQ(cancelled, 0);
+  EXPECT_EQ(group.running(), static_cast<size_t>(n));
+  group.RequestStop();
+  EXPECT_TRUE(absl::IsCancelled(co_await group.Join()));
+  EXPECT_EQ(cancelled, n);
+}
+
+TEST_P(SleepMillionTest, AMillionSleepersAreCancelled) { RunOk(AMillion(Scaled(1'000'000))); }
 
 // --- Cancellation
 // ------------------------------------------------------------------------------------------------------

@@ -4,10 +4,13 @@
 #include "runtime/task_group.h"
 
 #include <atomic>
+#include <exception>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -214,6 +217,126 @@ Task<> ManyFail(int n) {
 }
 
 TEST_P(TaskGroupTest, OfManyErrorsAtOnceOneIsKept) { RunOk(ManyFail(Rounds(500))); }
+
+// --- All errors
+// --------------------------------------------------------------------------------------------------------
+
+// Until all but `n` have ended: what fails next fails later.
+Task<> WaitForRunning(TaskGroup* group, size_t n) {
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return group->running() == n; }));
+}
+
+Task<> CollectInOrder() {
+  TaskGroup group(TaskGroup::OnError::kCollect);
+  Gate gates[4];
+  std::atomic<int> count{0};
+  for (int i = 3; i >= 0; --i) {
+    co_await group.Spawn([](int n, Gate* gate) -> Task<absl::Status> {
+      co_await *gate;
+      if (n % 2 == 1) throw std::runtime_error(std::to_string(n));
+      co_return absl::InternalError(std::to_string(n));
+    }(i, &gates[i]));
+  }
+  for (int i = 0; i < 4; ++i) {
+    gates[i].Open();
+    co_await WaitForRunning(&group, static_cast<size_t>(3 - i));
+  }
+  co_await group.Spawn(CountLater(&count));  // nobody is stopped by the errors
+  const std::vector<TaskGroup::Failure> failures = co_await group.JoinAll();
+  EXPECT_EQ(count, 1);
+  CO_ASSERT_EQ(failures.size(), 4u);
+  EXPECT_EQ(failures[0].status, absl::InternalError("0"));
+  EXPECT_EQ(failures[1].status, absl::UnknownError("exception: 1"));
+  EXPECT_EQ(failures[2].status, absl::InternalError("2"));
+  EXPECT_EQ(failures[3].status, absl::UnknownError("exception: 3"));
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(failures[i].exception != nullptr, i % 2 == 1);
+  EXPECT_THROW(std::rethrow_exception(failures[3].exception), std::runtime_error);
+
+  // As new.
+  co_await group.Spawn(Succeed());
+  EXPECT_TRUE((co_await group.JoinAll()).empty());
+  EXPECT_TRUE((co_await group.JoinAll()).empty()) << "of no child";
+}
+
+TEST_P(TaskGroupTest, WithCollectAllErrorsComeInTheOrderOfFailing) { RunOk(CollectInOrder()); }
+
+Task<> ThrowInt() {
+  co_await Yield();
+  throw 7;
+}
+
+Task<> CollectMany(int n) {
+  TaskGroup group(TaskGroup::OnError::kCollect);
+  for (int i = 0; i < n; ++i) {
+    co_await group.Spawn(Fail(std::to_string(i)));
+    co_await group.Spawn(Throw(i));
+    co_await group.Spawn(ThrowInt());
+    co_await group.Spawn(Succeed());
+  }
+  const std::vector<TaskGroup::Failure> failures = co_await group.JoinAll();
+  EXPECT_EQ(failures.size(), static_cast<size_t>(3 * n));
+  std::set<std::string> texts;
+  int of_no_name = 0;
+  for (const TaskGroup::Failure& failure : failures) {
+    EXPECT_FALSE(failure.status.ok());
+    const bool no_name = failure.status.message().find("no what()") != absl::string_view::npos;
+    of_no_name += no_name ? 1 : 0;
+    if (!no_name) texts.insert(std::string(failure.status.message()));
+  }
+  EXPECT_EQ(of_no_name, n);
+  EXPECT_EQ(texts.size(), static_cast<size_t>(2 * n)) << "each once";
+}
+
+TEST_P(TaskGroupTest, WithCollectOfManyErrorsAtOnceAllAreKept) { RunOk(CollectMany(Rounds(2000))); }
+
+Task<> CollectStopped() {
+  std::atomic<int> stopped{0};
+  TaskGroup group(TaskGroup::OnError::kCollect);
+  for (int i = 0; i < 5; ++i) co_await group.Spawn(CountStop(&stopped));
+  co_await group.Spawn(Fail("mine"));
+  co_await WaitForRunning(&group, 5);
+  EXPECT_EQ(stopped, 0);
+  group.RequestStop();
+  const std::vector<TaskGroup::Failure> failures = co_await group.JoinAll();
+  CO_ASSERT_EQ(failures.size(), 6u);
+  EXPECT_EQ(failures[0].status, absl::InternalError("mine"));
+  for (size_t i = 1; i < 6; ++i) EXPECT_TRUE(absl::IsCancelled(failures[i].status));
+}
+
+TEST_P(TaskGroupTest, WithCollectTheStoppedAreAmongThem) { RunOk(CollectStopped()); }
+
+// Join() and JoinAll() of groups with each policy.
+Task<> JoinEitherWay() {
+  TaskGroup collect(TaskGroup::OnError::kCollect);
+  co_await collect.Spawn(Fail("first"));
+  co_await WaitForRunning(&collect, 0);
+  co_await collect.Spawn(Throw(2));
+  EXPECT_EQ(co_await collect.Join(), absl::InternalError("first")) << "what came later is dropped";
+  CO_ASSERT_OK(co_await collect.Join());
+  co_await collect.Spawn(Throw(1));
+  bool caught = false;
+  try {
+    static_cast<void>(co_await collect.Join());
+  } catch (const std::runtime_error&) {
+    caught = true;
+  }
+  EXPECT_TRUE(caught);
+  EXPECT_TRUE((co_await collect.JoinAll()).empty());
+
+  for (const TaskGroup::OnError policy : {TaskGroup::OnError::kStopOthers, TaskGroup::OnError::kGoOn}) {
+    TaskGroup group(policy);
+    co_await group.Spawn(Throw(1));
+    co_await WaitForRunning(&group, 0);
+    co_await group.Spawn(Fail("second"));
+    const std::vector<TaskGroup::Failure> failures = co_await group.JoinAll();
+    CO_ASSERT_EQ(failures.size(), 1u);
+    EXPECT_EQ(failures[0].status, absl::UnknownError("exception: 1"));
+    EXPECT_NE(failures[0].exception, nullptr);
+    CO_ASSERT_OK(co_await group.Join());
+  }
+}
+
+TEST_P(TaskGroupTest, EachPolicyIsJoinedEitherWay) { RunOk(JoinEitherWay()); }
 
 // --- Stops
 // -------------------------------------------------------------------------------------------------------------
