@@ -20,6 +20,8 @@ packages=(
   libevent-dev
   # Programs that tests run against the servers.
   curl wrk
+  # The model checker of tests/model; it compiles what it generates with gcc.
+  spin
   # Programs of .ci/ and tools/.
   clang-format-19 clang-tidy-19 git mandoc python3
 )

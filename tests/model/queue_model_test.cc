@@ -4,6 +4,11 @@
 // lying while the leader sleeps. Then the same with every access of read_index.h and return_stack.h broken in turn, and
 // with threads that break the rules.
 //
+// What this covers: the code itself under weak memory; of three threads with three events the schedules with few
+// preemptions. All interleavings of these, and threads that are cancelled, are searched in a model of the same
+// protocol, queue.pml, whose steps are sequentially consistent; queue_spin_test.py compares them with the accesses of
+// the code.
+//
 // The machine is kevent::Queue reduced to the three parts that are explored, over the real turnstile, read index and
 // return stack. Its kernel has a ring of a few slots, in which it writes under a lock of its own; a thread that sleeps
 // there does so if the ring is empty by what the kernel has been shown. Each event has a registration that reports a
