@@ -6,7 +6,6 @@
 #include <atomic>
 #include <coroutine>
 #include <cstdint>
-#include <memory>
 
 #include "absl/status/status.h"
 #include "kevent/blocking_calls.h"
@@ -16,25 +15,14 @@
 #include "kevent/requests.h"
 #include "runtime/context.h"
 #include "runtime/io.h"
+#include "runtime/os/internal/helper_threads.h"
+#include "runtime/os/internal/machine.h"
 #include "runtime/worker.h"
 
 namespace evring {
 namespace {
 
 using kevent::Registration;
-
-constexpr int kHelperThreadsMax = 256;
-
-// One for the process: its threads end when they have had nothing to do for a while.
-absl::StatusOr<kevent::BlockingCalls*> Helpers() {
-  static const auto* helpers = [] {
-    kevent::BlockingCalls::Options options;
-    options.threads_max = kHelperThreadsMax;
-    return new absl::StatusOr<std::unique_ptr<kevent::BlockingCalls>>(kevent::BlockingCalls::Create(options));
-  }();
-  if (!helpers->ok()) return helpers->status();
-  return (*helpers)->get();
-}
 
 // What the kernel of this worker's ring can do.
 class ProbedOpcodes {
@@ -79,7 +67,7 @@ class HelperWait final : private Wait, private kevent::BlockingCalls::Call {
       return false;
     }
     TaskContext* const context = context_;
-    const absl::StatusOr<kevent::BlockingCalls*> helpers = Helpers();
+    const absl::StatusOr<kevent::BlockingCalls*> helpers = internal::HelperThreads();
     absl::Status status = helpers.status();
     if (helpers.ok()) {
       helpers_ = *helpers;
@@ -133,6 +121,11 @@ Task<absl::StatusOr<kevent::Event>> WaitForEvent(kevent::Event event) {
   EVRING_CHECK(worker != nullptr, "an event is awaited on a worker");
   const int rc = kevent::Prepare(event, worker->Local<ProbedOpcodes>().Of(worker->ring()), &registration);
   if (rc < 0) co_return kevent::ErrnoToStatus(rc, name, event.descriptor);
+  if (registration.helped || registration.own_fd >= 0) {
+    // A helper thread calls this machine, and the descriptor is this machine's.
+    const absl::Status machine = internal::CheckMachine(name);
+    if (!machine.ok()) co_return machine;
+  }
   int32_t result;
   if (registration.helped) {
     HelperWait wait(&registration);

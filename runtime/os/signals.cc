@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
+#include "runtime/os/internal/machine.h"
 #include "runtime/scheduler.h"
 #include "runtime/worker.h"
 
@@ -17,6 +18,7 @@ namespace {
 absl::Status CheckWorker(const sigset_t& set) {
   Worker* worker = Worker::Current();
   EVRING_CHECK(worker != nullptr, "a signal is awaited on a worker");
+  if (absl::Status machine = internal::CheckMachine("signals"); !machine.ok()) return machine;
   sigset_t blocked;
   EVRING_CHECK(pthread_sigmask(SIG_BLOCK, nullptr, &blocked) == 0, "a thread can read its own mask");
   for (int signal = 1; signal < NSIG; ++signal) {

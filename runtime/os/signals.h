@@ -1,14 +1,14 @@
 // signals.h: signals as events.
 //
-//   int main() {
-//     absl::StatusOr<SignalSet> signals = SignalSet::Block({SIGINT, SIGTERM});   before any thread is made
-//     … Run(Main(&*signals)) …
-//   }
-//   absl::StatusOr<int> signal = co_await signals->Next();
+//   absl::StatusOr<SignalSet> signals = SignalSet::Block({SIGINT, SIGTERM});  // before any thread is made
+//   if (!signals.ok()) return signals.status();
+//   return Run(Main(&*signals));
+//
+// And in a task: `absl::StatusOr<int> signal = co_await signals->Next();`.
 //
 // A signal that is blocked in every thread is kept by the kernel until it is read: nothing runs in a handler. New
 // threads inherit what the thread that makes them has blocked; hence "before". Processes that are started inherit it as
-// well.
+// well, but for those of process.h.
 
 #ifndef EVRING_RUNTIME_OS_SIGNALS_H_
 #define EVRING_RUNTIME_OS_SIGNALS_H_
@@ -68,7 +68,7 @@ class SignalSet {
   // `co_await signals.Next()`: the number of the next signal. Await on a worker; several may wait, each signal goes to
   // one of them. Of a standard signal that comes again before it was read the kernel keeps one. kCancelled: a stop came
   // first; no signal is lost by it. kFailedPrecondition: this worker does not block the signals, Block() came after the
-  // runtime was made; or one of them is the runtime's rescue signal.
+  // runtime was made; or one of them is the runtime's rescue signal. kUnimplemented (ENOSYS): in a simulation.
   [[nodiscard]] internal::SignalOperation Next() const;
 
  private:

@@ -40,6 +40,7 @@
 #include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "runtime/timeout.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -313,6 +314,49 @@ TEST(EventWait, AnErrorCarriesItsErrnoAndSaysOfWhat) {
   const Answer answer = evring::Run(Wait(event), WithWorkers(1));
   EXPECT_EQ(kevent::StatusErrno(answer.status()), EBADF);
   EXPECT_NE(std::string(answer.status().message()).find("poll fd=9999"), std::string::npos) << answer.status();
+}
+
+// --- The example of the header
+
+Task<Answer> WaitForChild(pid_t pid) {
+  kevent::Event child;
+  child.type = kevent::EventType::kProcess;
+  child.descriptor = pid;
+  absl::StatusOr<kevent::Event> ended = co_await WaitForEvent(child);
+  co_return ended;
+}
+
+TEST(EventWait, TheExample) {
+  const pid_t pid = fork();
+  if (pid == 0) _exit(5);
+  const Answer ended = evring::Run(WaitForChild(pid), WithWorkers(2));
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_EQ(ended->result, 5);
+}
+
+// --- On a simulated machine
+
+// A wait for something of the real one would be a wait that the simulation does not know of.
+Task<> WaitSimulated(Facilities* facilities) {
+  for (const EventType type : {EventType::kSignal, EventType::kSysvMsg, EventType::kSysvSem}) {
+    const Answer answer = co_await WaitForEvent(facilities->ToWaitFor(type));
+    EXPECT_TRUE(absl::IsUnimplemented(answer.status())) << kevent::EventTypeName(type) << ": " << answer.status();
+    EXPECT_EQ(kevent::StatusErrno(answer.status()), ENOSYS);
+    EXPECT_NE(std::string(answer.status().message()).find(kevent::EventTypeName(type)), std::string::npos);
+  }
+  // What it has is waited for as ever.
+  const Answer timer = co_await WaitForEvent(facilities->ToWaitFor(EventType::kTimer));
+  EXPECT_TRUE(timer.ok()) << timer.status();
+}
+
+class SimulatedEventWait : public testing::EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedEventWait,
+                         testing::MachinesWith({}, testing::Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/4)),
+                         testing::MachineName);
+
+TEST_P(SimulatedEventWait, RefusesWhatIsOfTheRealMachine) {
+  Facilities facilities;
+  RunOk(WaitSimulated(&facilities));
 }
 
 }  // namespace

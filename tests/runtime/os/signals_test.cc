@@ -19,6 +19,7 @@
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/timeout.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -146,6 +147,31 @@ TEST_P(SignalsTest, ATimeoutEndsTheWait) {
       options());
 }
 
+// --- The example of the header
+// ---------------------------------------------------------------------------------------------
+
+Task<absl::StatusOr<int>> Main(SignalSet* signals) {
+  absl::StatusOr<int> signal = co_await signals->Next();
+  co_return signal;
+}
+
+absl::StatusOr<int> RunUntilSignal() {
+  absl::StatusOr<SignalSet> signals = SignalSet::Block({SIGINT, SIGTERM});  // before any thread is made
+  if (!signals.ok()) return signals.status();
+  return Run(Main(&*signals));
+}
+
+TEST_P(SignalsTest, TheExample) {
+  sigset_t blocked;  // so that it is kept until somebody waits
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &blocked, nullptr), 0);
+  ASSERT_EQ(kill(getpid(), SIGTERM), 0);
+  const absl::StatusOr<int> signal = RunUntilSignal();
+  ASSERT_TRUE(signal.ok()) << signal.status();
+  EXPECT_EQ(*signal, SIGTERM);
+}
+
 // --- Errors
 // ------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +204,20 @@ TEST_F(SignalsErrorTest, TheRescueSignalIsNotForUsers) {
   const absl::StatusOr<int> result = (*runtime)->Spawn(Next(&*signals, &waiting))->Wait();
   EXPECT_TRUE(absl::IsFailedPrecondition(result.status())) << result.status();
   EXPECT_NE(result.status().message().find("rescue"), absl::string_view::npos) << result.status();
+}
+
+Task<> NextSimulated(SignalSet* signals) {
+  const absl::StatusOr<int> signal = co_await signals->Next();
+  EXPECT_TRUE(absl::IsUnimplemented(signal.status())) << signal.status();
+}
+
+TEST_F(SignalsErrorTest, ASimulatedMachineHasNone) {
+  auto signals = SignalSet::Block({SIGUSR1});
+  ASSERT_TRUE(signals.ok()) << signals.status();
+  Machine machine;
+  machine.seed = 3;
+  machine.workers = 2;
+  RunOk(NextSimulated(&*signals), machine);
 }
 
 TEST_F(SignalsErrorTest, NoDescriptorIsLeft) {
