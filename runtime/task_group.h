@@ -13,7 +13,7 @@
 //
 //   TaskGroup group(TaskGroup::OnError::kCollect);
 //   …
-//   for (const TaskGroup::Failure& failure : co_await group.JoinAll()) Report(failure.status);
+//   const std::vector<TaskGroup::Failure> failures = co_await group.JoinAll();
 //
 // The destructor checks that no child is left: an exception that is thrown between Spawn() and Join() ends the process.
 // Where something may throw there, put it into a child, or catch it, Join(), and throw it on.
@@ -225,7 +225,7 @@ class [[nodiscard]] TaskGroup::JoinAwaiter : private Wait {
 class [[nodiscard]] TaskGroup::JoinAllAwaiter final : public JoinAwaiter {
  public:
   using JoinAwaiter::JoinAwaiter;
-  std::vector<Failure> await_resume();
+  [[nodiscard]] std::vector<Failure> await_resume();
 };
 
 inline TaskGroup::JoinAwaiter TaskGroup::Join() { return JoinAwaiter(this); }

@@ -271,10 +271,10 @@ Task<> SetAfterYields(bool* set) {
 
 // One that never catches up, since its period is shorter than a tick takes.
 Task<> TicksGiveWay() {
-  bool set = false;
-  JoinHandle<> other = co_await Spawn(SetAfterYields(&set));
   CO_ASSERT_OK_AND_ASSIGN(Interval interval, Interval::Create(absl::Nanoseconds(1)));
   CO_ASSERT_OK(co_await Sleep(absl::Milliseconds(1)));
+  bool set = false;
+  JoinHandle<> other = co_await Spawn(SetAfterYields(&set));
   int ticks = 0;
   for (; !set && ticks < 10'000; ++ticks) CO_ASSERT_OK(co_await interval.Tick());
   EXPECT_LT(ticks, 10'000) << "ticks that are due leave the others no turn";

@@ -250,6 +250,7 @@ Task<> CollectInOrder() {
   EXPECT_EQ(failures[2].status, absl::InternalError("2"));
   EXPECT_EQ(failures[3].status, absl::UnknownError("exception: 3"));
   for (size_t i = 0; i < 4; ++i) EXPECT_EQ(failures[i].exception != nullptr, i % 2 == 1);
+  CO_ASSERT_TRUE(failures[3].exception != nullptr);
   EXPECT_THROW(std::rethrow_exception(failures[3].exception), std::runtime_error);
 
   // As new.
