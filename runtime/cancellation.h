@@ -149,6 +149,7 @@ class [[nodiscard]] CancellationAwaiter final : private Wait {
     TaskContext* outer = waiting.promise().context();
     auto* inner = new internal::CancellableTask<T>(outer->scheduler(), outer, std::move(task_));
     inner_ = ContextRef<internal::CancellableTask<T>>::Share(inner);  // besides the running task's
+    inner->RunInPlaceOf(*outer);
     inner->set_join_wait(this);
     inner->LinkToParent();
     outer->BeginJoin(this, waiting);  // a stop that was requested before came along with the link

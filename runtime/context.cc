@@ -1,10 +1,12 @@
 #include "runtime/context.h"
 
+#include <algorithm>
 #include <mutex>
 
 #include "absl/container/inlined_vector.h"
 #include "kevent/check.h"
 #include "runtime/scheduler.h"
+#include "runtime/worker.h"
 
 namespace evring {
 
@@ -25,7 +27,9 @@ TaskContext::TaskContext(Scheduler* scheduler, TaskContext* parent)
       locals_(parent == nullptr ? nullptr : internal::LocalBinding::Share(parent->locals_)),
       is_root_(parent == nullptr),
       watched_(parent != nullptr && parent->watched_) {
-  if (parent_ != nullptr) parent_->Ref();
+  if (parent_ == nullptr) return;
+  parent_->Ref();
+  site_.Set(parent_->site_.where(), nullptr);  // where it is being spawned
 }
 
 TaskContext::~TaskContext() {
@@ -36,6 +40,18 @@ TaskContext::~TaskContext() {
 }
 
 void TaskContext::Schedule() { scheduler_->Schedule(this); }
+
+std::coroutine_handle<> TaskContext::ResumeHere() {
+  if (pinned_to_ >= 0) [[unlikely]] {
+    Worker* const worker = scheduler_->worker(pinned_to_);
+    if (worker != Worker::Current()) {
+      worker->PostPinned(this);
+      return std::noop_coroutine();
+    }
+  }
+  internal::NoteResumption(this);
+  return resume_;
+}
 
 void TaskContext::RequestStop() {
   Wait* wait = nullptr;
@@ -153,6 +169,25 @@ void TaskContext::LeaveParent() {
     parent->Unref();  // `context` had it
     if (!leaves) return;
     context = parent;
+  }
+}
+
+std::pair<std::vector<ContextRef<TaskContext>>, bool> TaskContext::Children() {
+  std::vector<ContextRef<TaskContext>> children;
+  for (;;) {
+    size_t count = 0;
+    {
+      std::lock_guard lock(children_lock_);
+      for (TaskContext* child = first_child_; child != nullptr; child = child->next_sibling_) {
+        if (++count <= children.capacity()) children.push_back(ContextRef<>::Share(child));
+      }
+      if (count <= children.capacity()) {
+        std::reverse(children.begin(), children.end());
+        return {std::move(children), count != 0 && completed_};
+      }
+    }
+    children.clear();
+    children.reserve(count + count / 8);  // with no lock held
   }
 }
 

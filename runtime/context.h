@@ -38,9 +38,12 @@
 #include <cstdint>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "runtime/await_site.h"
 #include "runtime/local_binding.h"
 #include "runtime/spin_lock.h"
+#include "runtime/thread_bound.h"
 #include "runtime/wait_word.h"
 
 namespace evring {
@@ -48,6 +51,8 @@ namespace evring {
 class Scheduler;
 class TaskContext;
 class Worker;
+template <class Context = TaskContext>
+class ContextRef;
 
 namespace internal {
 class DeadlineTimer;
@@ -127,6 +132,7 @@ class TaskContext {
   [[nodiscard]] bool BeginWait(Wait* wait, std::coroutine_handle<> resume) {
     if (watched_) [[unlikely]]
       OnWatchedWait();
+    internal::NoteSuspension(this);
     resume_ = resume;
     return word_.Begin(wait);
   }
@@ -136,6 +142,7 @@ class TaskContext {
   bool BeginJoin(Wait* wait, std::coroutine_handle<> resume) {
     if (watched_) [[unlikely]]
       OnWatchedWait();
+    internal::NoteSuspension(this);
     resume_ = resume;
     return word_.BeginJoin(wait);
   }
@@ -156,6 +163,10 @@ class TaskContext {
   // The wait that is going on, if a stop has reached it and it has not completed.
   bool StillStopping(const Wait* wait) const { return word_.Current() == wait; }
 
+  // Where the task awaits, and what.
+  internal::AwaitSite& site() { return site_; }
+  const internal::AwaitSite& site() const { return site_; }
+
   // --- Scheduling
   // -----------------------------------------------------------------------------------------------------
 
@@ -165,6 +176,20 @@ class TaskContext {
   // Where it goes on. Set by BeginWait; for a task that did not start yet, by set_resume.
   std::coroutine_handle<> resume() const { return resume_; }
   void set_resume(std::coroutine_handle<> resume) { resume_ = resume; }
+  // The task gives way at `resume`: it is ready, and the caller puts it into a queue.
+  void GiveWay(std::coroutine_handle<> resume) {
+    internal::NoteSuspension(this);
+    resume_ = resume;
+  }
+  // For whoever has finished the task's wait, or taken it out of a queue, on a worker of its runtime: what to resume on
+  // this thread. A task that is pinned to another worker goes there instead.
+  std::coroutine_handle<> ResumeHere();
+
+  // The worker that alone runs the task (placement.h), or -1. By the task, and by whoever is about to resume it.
+  int pinned_to() const { return pinned_to_; }
+  void PinTo(int worker) { pinned_to_ = worker; }
+  // A scope of `outer` that runs in its place, as WithTimeout() makes one. Before it can run.
+  void RunInPlaceOf(const TaskContext& outer) { pinned_to_ = outer.pinned_to_; }
 
   // --- Cancellation
   // ---------------------------------------------------------------------------------------------------
@@ -209,6 +234,16 @@ class TaskContext {
     internal::LocalBinding::Release(std::exchange(locals_, internal::LocalBinding::Share(locals)));
   }
 
+  // --- Being looked at, by any thread that has a reference (task_dump.h)
+  // ------------------------------------------------------------------------------------------------------------------
+
+  // Whether a coroutine runs in it; false for the scope of a group and for the root.
+  virtual bool is_task() const { return false; }
+  bool waiting() const { return word_.Current() != nullptr; }
+  // Its children in the order of their making; true beside them if it has itself ended. Locks out who spawns a child of
+  // it, or ends one, while they are gone through.
+  std::pair<std::vector<ContextRef<TaskContext>>, bool> Children();
+
   // --- Lifetime
   // -------------------------------------------------------------------------------------------------------
 
@@ -243,12 +278,14 @@ class TaskContext {
 
   WaitWord<Wait> word_;
   std::coroutine_handle<> resume_;
+  internal::AwaitSite site_;
   Scheduler* const scheduler_;
   TaskContext* parent_;             // counted; until this leaves the tree
   internal::LocalBinding* locals_;  // counted; inherited from the parent, until this has completed
   const bool is_root_;              // made without a parent
   bool watched_;                    // inherited
   bool shielded_ = false;           // never changes once linked
+  int pinned_to_ = -1;
 
   SpinLock children_lock_;
   bool completed_ = false;  // these five under children_lock_
@@ -261,7 +298,7 @@ class TaskContext {
 };
 
 // A counted reference.
-template <class Context = TaskContext>
+template <class Context>
 class ContextRef {
  public:
   ContextRef() = default;

@@ -130,7 +130,7 @@ class [[nodiscard]] TickAwaiter final : private TimerWait {
       return false;
     }
     if (worker->ConsumeBudget()) return false;
-    context->set_resume(waiting);
+    context->GiveWay(waiting);
     worker->PushBack(context);  // the last touch
     return true;
   }

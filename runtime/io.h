@@ -47,6 +47,7 @@ class IoWait : private Wait, private kevent::Kevent {
     context_ = context;
     worker_ = Worker::Current();
     EVRING_CHECK(worker_ != nullptr, "an operation is awaited on a worker");
+    context->site().SetSubject(type(), fd());
     if (context->BeginWait(this, handle)) return true;
     result_ = -ECANCELED;
     return false;
@@ -96,6 +97,8 @@ class [[nodiscard]] IoOperation : public internal::IoWait {
 template <class Operation, class... Args>
 class [[nodiscard]] Awaitable {
  public:
+  using AwaitedAs = Operation;
+
   explicit Awaitable(Args... args) : args_(std::move(args)...) {}
   Operation operator co_await() && { return std::make_from_tuple<Operation>(std::move(args_)); }
 

@@ -36,7 +36,7 @@ class JoinCounter {
     EVRING_CHECK(before != 0, "each leaves once");
     if (before != 1) return std::noop_coroutine();
     TaskContext* waiter = waiter_;
-    return waiter->FinishWait(wait_) ? waiter->resume() : std::noop_coroutine();
+    return waiter->FinishWait(wait_) ? waiter->ResumeHere() : std::noop_coroutine();
   }
 
   // J3. The task of `waiter` has begun `wait`. True: all have left; the caller finishes the wait.

@@ -164,6 +164,7 @@ bool Multishot::TakeWait::TakeNow() {
 bool Multishot::TakeWait::Suspend(TaskContext* context, std::coroutine_handle<> handle) {
   context_ = context;
   Worker* worker = Worker::Current();
+  context->site().SetSubject(source_->type(), source_->fd());
   if (!context->BeginWait(this, handle)) {
     result_ = -ECANCELED;
     return false;

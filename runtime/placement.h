@@ -1,20 +1,27 @@
 // placement.h: on which worker a task goes on.
 //
+//   const WorkerPin pin = co_await PinToWorker();     from here to the end of the scope: this worker, this thread
+//
 // Tasks go wherever a worker takes them; that is rarely anybody's business. It is for a task that is about to arm
-// something long-lived, like a connection its receive: it stays in the ring of the worker that arms it.
+// something long-lived, like a connection its receive: it stays in the ring of the worker that arms it. And for one
+// that uses what belongs to a thread, which must not move meanwhile.
 
 #ifndef EVRING_RUNTIME_PLACEMENT_H_
 #define EVRING_RUNTIME_PLACEMENT_H_
 
 #include <coroutine>
+#include <utility>
 
 #include "kevent/check.h"
 #include "runtime/context.h"
 #include "runtime/scheduler.h"
+#include "runtime/spawn.h"
 #include "runtime/worker.h"
 
 namespace evring {
 namespace internal {
+
+class PinAwaiter;
 
 class ResumeOnAwaiter final : private RemoteRequest {
  public:
@@ -24,7 +31,7 @@ class ResumeOnAwaiter final : private RemoteRequest {
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
     context_ = handle.promise().context();
-    context_->set_resume(handle);
+    context_->GiveWay(handle);
     Worker::Current()->scheduler()->worker(worker_)->Post(this);  // last statement: the task may run there already
   }
   void await_resume() const noexcept {}
@@ -47,6 +54,42 @@ class ResumeOnAwaiter final : private RemoteRequest {
   EVRING_CHECK(index >= 0 && index < Worker::Current()->scheduler()->worker_count(), "there is no such worker");
   return internal::ResumeOnAwaiter(index);
 }
+
+// While it lives the task that made it runs on one worker only, also what it awaits within WithTimeout(), Shielded() or
+// WithCancellation(); its children go where they are taken. Ended by the same task. They may be nested.
+class [[nodiscard]] WorkerPin {
+ public:
+  WorkerPin(WorkerPin&& other) noexcept : context_(std::exchange(other.context_, nullptr)), before_(other.before_) {}
+  WorkerPin& operator=(WorkerPin&&) = delete;
+  ~WorkerPin() {
+    if (context_ != nullptr) context_->PinTo(before_);
+  }
+
+ private:
+  friend class internal::PinAwaiter;
+  explicit WorkerPin(TaskContext* context) : context_(context), before_(context->pinned_to()) {
+    context->PinTo(Worker::Current()->index());
+  }
+
+  TaskContext* context_;
+  const int before_;
+};
+
+namespace internal {
+
+class PinAwaiter : private CurrentContextAwaiter {
+ public:
+  using CurrentContextAwaiter::await_ready;
+  using CurrentContextAwaiter::await_suspend;
+  WorkerPin await_resume() const noexcept { return WorkerPin(context_); }
+};
+
+}  // namespace internal
+
+// `co_await PinToWorker()` keeps the calling task on the worker where it is, for as long as what it gives lives. A
+// worker that is stuck in a task keeps the tasks that are pinned to it waiting: no other can take them. Does not
+// suspend. In a task.
+[[nodiscard]] inline internal::PinAwaiter PinToWorker() { return {}; }
 
 // How many workers the calling task's runtime has. On a worker.
 inline int WorkerCount() { return Worker::Current()->scheduler()->worker_count(); }

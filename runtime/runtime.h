@@ -18,6 +18,8 @@
 #define EVRING_RUNTIME_RUNTIME_H_
 
 #include <memory>
+#include <source_location>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -30,6 +32,7 @@
 #include "runtime/scheduler.h"
 #include "runtime/spawn.h"
 #include "runtime/task.h"
+#include "runtime/task_dump.h"
 #include "runtime/worker.h"
 
 namespace evring {
@@ -47,10 +50,10 @@ class Runtime {
   // shutdown has begun. JoinHandle::Wait() blocks for the result. Throws std::bad_alloc if there is no memory for it:
   // then the task is destroyed without having run.
   template <class T>
-  absl::StatusOr<JoinHandle<T>> Spawn(Task<T> task) {
+  absl::StatusOr<JoinHandle<T>> Spawn(Task<T> task, std::source_location where = std::source_location::current()) {
     const Intake intake(scheduler_.get());
     if (!intake.open()) return absl::UnavailableError("the runtime is shutting down");
-    return internal::SpawnUnder(scheduler_->root(), std::move(task));
+    return internal::SpawnUnder(scheduler_->root(), std::move(task), where);
   }
 
   // Asks every task to stop. Any thread; not async-signal-safe.
@@ -58,6 +61,10 @@ class Runtime {
 
   // See the head of this file. Once, from a thread that is not a worker.
   void Shutdown();
+
+  // Every task that lives, as a tree (task_dump.h). Any thread, until the shutdown ends.
+  std::vector<TaskInfo> Tasks() const { return internal::ListTasks(scheduler_->root()); }
+  std::string DumpTasks() const { return ToString(Tasks()); }
 
   int workers() const { return scheduler_->worker_count(); }
   WorkerCounters counters(int worker) const { return scheduler_->worker(worker)->counters(); }
@@ -94,10 +101,11 @@ int DefaultWorkerCount();
 // Status that the task ends with, and the error of a runtime that cannot be made, come out the same way. An exception
 // that leaves the task is rethrown here.
 template <class T>
-internal::RunResultType<T> Run(Task<T> task, const RuntimeOptions& options = RuntimeOptions()) {
+internal::RunResultType<T> Run(Task<T> task, const RuntimeOptions& options = RuntimeOptions(),
+                               std::source_location where = std::source_location::current()) {
   auto runtime = Runtime::Create(options);
   if (!runtime.ok()) return runtime.status();
-  auto handle = (*runtime)->Spawn(std::move(task));
+  auto handle = (*runtime)->Spawn(std::move(task), where);
   if (!handle.ok()) return handle.status();
   if constexpr (std::is_void_v<T>) {
     handle->Wait();

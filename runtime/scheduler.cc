@@ -42,8 +42,12 @@ void Scheduler::Inject(TaskContext* context) {
   // Once pushed, the task may run, end, and with it the runtime, while this thread has still a wake to send to a ring.
   // So it is counted in while the task keeps the runtime alive; StopTasks() waits for the count.
   injecting_.fetch_add(1, std::memory_order_relaxed);  // the push publishes it
-  inject_.Push(context);
-  NotifyOne();
+  if (context->pinned_to() >= 0) [[unlikely]] {
+    worker(context->pinned_to())->PostPinned(context);
+  } else {
+    inject_.Push(context);
+    NotifyOne();
+  }
   injecting_.fetch_sub(1, std::memory_order_release);  // our last touch; pairs with StopTasks()
 }
 

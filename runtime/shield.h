@@ -50,6 +50,7 @@ class [[nodiscard]] ShieldAwaiter final : private Wait {
     auto* inner = new TimedTask<T>(outer->scheduler(), outer, std::move(task_), DeadlineAfter(worker->NowNs(), limit_),
                                    TimerWheel::kNever);
     inner_ = ContextRef<TimedTask<T>>::Share(inner);  // besides the running task's
+    inner->RunInPlaceOf(*outer);
     inner->set_join_wait(this);
     inner->ShieldFromParent();
     inner->LinkToParent();

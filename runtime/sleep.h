@@ -107,7 +107,7 @@ class YieldAwaiter {
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
     TaskContext* context = handle.promise().context();
-    context->set_resume(handle);
+    context->GiveWay(handle);
     Worker::Current()->PushBack(context);
   }
   void await_resume() const noexcept {}

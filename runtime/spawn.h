@@ -18,6 +18,7 @@
 #include <coroutine>
 #include <exception>
 #include <optional>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -55,6 +56,7 @@ class SpawnedBase : public TaskContext {
     waiter_.wait(kThread, std::memory_order_acquire);
   }
 
+  bool is_task() const override { return true; }
   void set_join_wait(Wait* wait) { join_wait_ = wait; }
   void SetDetached() { detached_ = true; }
 
@@ -71,7 +73,7 @@ class SpawnedBase : public TaskContext {
       auto* context = reinterpret_cast<TaskContext*>(waiter);
       if (context->FinishWait(join_wait_)) {
         if (context->scheduler() == scheduler()) [[likely]] {
-          next = context->resume();
+          next = context->ResumeHere();
         } else {
           context->Schedule();  // a task of another runtime runs on that one's workers
         }
@@ -225,8 +227,9 @@ class [[nodiscard]] JoinHandle {
 namespace internal {
 
 template <class T>
-JoinHandle<T> SpawnUnder(TaskContext* parent, Task<T> task) {
+JoinHandle<T> SpawnUnder(TaskContext* parent, Task<T> task, std::source_location where) {
   auto* spawned = new Spawned<T>(parent->scheduler(), parent, std::move(task));
+  spawned->site().Set(where, nullptr);
   JoinHandle<T> handle(
       ContextRef<Spawned<T>>::Share(spawned));  // one reference for the handle, one for the running task
   spawned->LinkToParent();
@@ -255,7 +258,7 @@ class SpawnAwaiter : private CurrentContextAwaiter {
   explicit SpawnAwaiter(Task<T> task) : task_(std::move(task)) {}
   using CurrentContextAwaiter::await_ready;
   using CurrentContextAwaiter::await_suspend;
-  JoinHandle<T> await_resume() { return SpawnUnder(context_, std::move(task_)); }
+  JoinHandle<T> await_resume() { return SpawnUnder(context_, std::move(task_), context_->site().where()); }
 
  private:
   Task<T> task_;
@@ -271,11 +274,12 @@ template <class T>
 
 // Starts `task` as a child of no task: it runs until it ends or the runtime is shut down. On a worker. An exception
 // that leaves it ends the process.
-inline void SpawnDetached(Task<void> task) {
+inline void SpawnDetached(Task<void> task, std::source_location where = std::source_location::current()) {
   Worker* worker = Worker::Current();
   EVRING_CHECK(worker != nullptr, "SpawnDetached is called on a worker; elsewhere use Runtime::Spawn");
   TaskContext* root = worker->scheduler()->root();
   auto* spawned = new internal::Spawned<void>(root->scheduler(), root, std::move(task));
+  spawned->site().Set(where, nullptr);
   spawned->SetDetached();
   spawned->LinkToParent();
   spawned->Schedule();

@@ -18,6 +18,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -50,6 +51,29 @@ inline constinit thread_local char* last_frame = nullptr;
 #define EVRING_CHECK_FRAMES 0
 #endif
 
+// An A gives its awaiter by `operator co_await`, it is none itself.
+template <class A>
+concept HasAwaiter = requires(A&& a) { static_cast<A&&>(a).operator co_await(); };
+
+// An awaiter that stays where it is. (gcc 12 copies one that is handed on by reference.)
+template <class A>
+class AwaiterThere {
+ public:
+  explicit AwaiterThere(A& awaiter) : awaiter_(awaiter) {}
+  decltype(auto) await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return awaiter_.await_ready(); }
+  template <class Promise>
+  decltype(auto) await_suspend(std::coroutine_handle<Promise> handle) noexcept(
+      noexcept(std::declval<A&>().await_suspend(handle))) {
+    return awaiter_.await_suspend(handle);
+  }
+  decltype(auto) await_resume() noexcept(noexcept(std::declval<A&>().await_resume())) {
+    return awaiter_.await_resume();
+  }
+
+ private:
+  A& awaiter_;
+};
+
 // What every promise has: who goes on when it ends, and which task it belongs to.
 class PromiseBase {
  public:
@@ -79,6 +103,23 @@ class PromiseBase {
     void await_resume() noexcept {}
   };
   FinalAwaiter final_suspend() noexcept { return {}; }
+
+  // Notes what the task awaits, for who looks at it; else as if these were not here. An await of another task is no
+  // suspension by itself and is not noted.
+  template <class A>
+  auto await_transform(A&& awaited, std::source_location where = std::source_location::current()) noexcept {
+    EVRING_CHECK(context_ != nullptr, "a task is awaited on a worker: by a task, Spawn or Run");
+    context_->site().template Await<A>(where);
+    if constexpr (HasAwaiter<A>) {
+      return static_cast<A&&>(awaited).operator co_await();
+    } else {
+      return AwaiterThere<std::remove_reference_t<A>>(awaited);
+    }
+  }
+  template <class T>
+  auto await_transform(Task<T>&& task) {
+    return static_cast<Task<T>&&>(task).operator co_await();
+  }
 
   TaskContext* context() const { return context_; }
   std::coroutine_handle<> continuation() const { return continuation_; }

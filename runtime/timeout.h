@@ -154,6 +154,7 @@ class [[nodiscard]] DeadlineAwaiter final : private Wait {
     timed->Ref();  // ours, besides the running task's
     timed_ = timed;
     if (movable) deadline_->timer_ = &timed->timer();
+    timed->RunInPlaceOf(*outer);
     timed->set_join_wait(this);
     timed->LinkToParent();
     if (outer->BeginJoin(this, waiting)) timed->RequestStop();

@@ -106,6 +106,10 @@ TaskContext* Worker::NextTask() {
   if (tick_ % kInjectInterval == 0) {
     if (TaskContext* task = scheduler_->inject_.Pop(); task != nullptr) return task;
   }
+  // Every other one if there are any, so that neither they nor the others wait for long.
+  if (tick_ % 2 == 0) {
+    if (TaskContext* task = pinned_.Pop(); task != nullptr) return task;
+  }
   if (lifo_streak_ < kLifoCap) {
     if (TaskContext* task = lifo_.Pop(); task != nullptr) {
       ++lifo_streak_;
@@ -114,7 +118,8 @@ TaskContext* Worker::NextTask() {
   }
   lifo_streak_ = 0;
   TaskContext* task = alone_ ? queue_.PopUnshared() : queue_.Pop();
-  return task != nullptr ? task : lifo_.Pop();
+  if (task == nullptr) task = lifo_.Pop();
+  return task != nullptr ? task : pinned_.Pop();
 }
 
 void Worker::RunTask(TaskContext* context) {
@@ -126,7 +131,7 @@ void Worker::RunTask(TaskContext* context) {
   const uint64_t epoch = epoch_.load(std::memory_order_relaxed);
   epoch_.store(epoch + 1, std::memory_order_release);  // odd: the rescue handler may act; pairs with the watchdog
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  ResumeAll(context->resume());
+  ResumeAll(context->ResumeHere());
   std::atomic_signal_fence(std::memory_order_seq_cst);
   epoch_.store(epoch + 2, std::memory_order_release);
 }
@@ -145,7 +150,8 @@ void Worker::Drain() {
 }
 
 void Worker::Close() {
-  EVRING_CHECK(queue_.EmptyApprox() && lifo_.Pop() == nullptr, "a worker ends with no task left");
+  EVRING_CHECK(queue_.EmptyApprox() && lifo_.Pop() == nullptr && pinned_.EmptyApprox(),
+               "a worker ends with no task left");
   for (auto& local : locals_) local.reset();
   TakeRingCounters();
   buffers_.reset();
@@ -157,7 +163,21 @@ void Worker::Close() {
 // --- Ready tasks
 // -------------------------------------------------------------------------------------------------------
 
+void Worker::PostPinned(TaskContext* context) {
+  pinned_.Push(context);
+  if (current_ != this) scheduler_->WakeIfParked(index_);
+}
+
+// True: the task is pinned to a worker, and is there now.
+inline bool Worker::SentToItsWorker(TaskContext* context) {
+  if (context->pinned_to() < 0) [[likely]]
+    return false;
+  scheduler_->worker(context->pinned_to())->PostPinned(context);
+  return true;
+}
+
 void Worker::PushNext(TaskContext* context) {
+  if (SentToItsWorker(context)) return;
   TaskContext* displaced = lifo_.Push(context);
   if (displaced == nullptr) return;
   Enqueue(displaced);
@@ -165,6 +185,7 @@ void Worker::PushNext(TaskContext* context) {
 }
 
 void Worker::PushBack(TaskContext* context) {
+  if (SentToItsWorker(context)) return;
   // Behind two others it needs no announcement of its own: theirs is not over before the queue is empty, for each
   // searcher that finds something there sees to it that the rest is found (hand-on, idle.h).
   const bool announced = queue_.SizeApprox() > 1;
@@ -182,6 +203,7 @@ void Worker::NotifyOfMore() {
 }
 
 void Worker::PushReaped(TaskContext* context) {
+  if (SentToItsWorker(context)) return;
   queue_.PushUnpublished(context, [this](TaskContext** items, size_t n) { scheduler_->inject_.PushBatch(items, n); });
   ++reaped_;
 }
@@ -192,7 +214,7 @@ bool Worker::PublishReaped() {
   const uint32_t n = std::exchange(reaped_, 0);
   if (n != 0) queue_.Publish();
   if (n != 0 || !lifo_.EmptyApprox()) NotifyOfMore();
-  return n != 0 || !lifo_.EmptyApprox() || !queue_.EmptyApprox();
+  return n != 0 || !lifo_.EmptyApprox() || !queue_.EmptyApprox() || !pinned_.EmptyApprox();
 }
 
 void Worker::FoundWork() {
@@ -418,7 +440,8 @@ void Worker::Park() {
   ring_->kernel()->Yield();
   const bool work = last && scheduler_->AnyWork();
   const bool stay = work || (inbox_.load(std::memory_order_relaxed) != nullptr && !EVRING_CANARY(kInboxNotLookedAt)) ||
-                    !mailbox_.empty() || ring_->ready() != 0 || !backlog_.empty() || scheduler_->draining();
+                    !pinned_.EmptyApprox() || !mailbox_.empty() || ring_->ready() != 0 || !backlog_.empty() ||
+                    scheduler_->draining();
   if (!stay) {
     int64_t deadline;
     {

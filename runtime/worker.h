@@ -35,6 +35,7 @@
 #include "kevent/handle.h"
 #include "kevent/ring.h"
 #include "runtime/context.h"
+#include "runtime/inject_queue.h"
 #include "runtime/lifo_slot.h"
 #include "runtime/mailbox.h"
 #include "runtime/run_queue.h"
@@ -112,6 +113,9 @@ class alignas(64) Worker {
   // For handlers of completions and timers: a task that became ready; shown to all when the batch is done.
   void PushReaped(TaskContext* context);
 
+  // The same for a task that is pinned to this worker. Any thread.
+  void PostPinned(TaskContext* context);
+
   // An operation that is ready at once takes one from the budget of the running task; false: it is used up, so suspend
   // by PushBack and let others run.
   bool ConsumeBudget() { return --budget_ > 0; }
@@ -176,6 +180,7 @@ class alignas(64) Worker {
   };
 
   TaskContext* NextTask();
+  bool SentToItsWorker(TaskContext* context);
   void RunTask(TaskContext* context);
   void Pace();
   bool Poll();
@@ -230,6 +235,7 @@ class alignas(64) Worker {
   // Shared.
   RunQueue<TaskContext> queue_;
   LifoSlot<TaskContext> lifo_;
+  InjectQueue<TaskContext> pinned_;  // ready tasks that run nowhere else
   alignas(64) std::atomic<RemoteRequest*> inbox_{nullptr};
   std::atomic<uint64_t> stuck_epoch_{0};  // the watchdog's: an epoch found to last too long
   alignas(64) SpinLock timers_lock_;

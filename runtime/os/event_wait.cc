@@ -62,6 +62,7 @@ class HelperWait final : private Wait, private kevent::BlockingCalls::Call {
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
     context_ = waiting.promise().context();
+    context_->site().SetSubject(registration_->type, registration_->descriptor);
     if (!context_->BeginWait(this, waiting)) {
       result_ = -ECANCELED;
       return false;

@@ -50,7 +50,7 @@ void SelectBase::OnStop() noexcept {
 bool SelectBase::GiveWay(TaskContext* context, std::coroutine_handle<> resume) {
   Worker* worker = Worker::Current();
   if (worker->ConsumeBudget()) return false;
-  context->set_resume(resume);
+  context->GiveWay(resume);
   worker->PushBack(context);
   return true;
 }

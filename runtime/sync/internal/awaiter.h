@@ -54,7 +54,7 @@ class Awaiter : public Suspension<Core, Node> {
     Worker* worker = Worker::Current();
     if (worker == nullptr || worker->ConsumeBudget()) [[likely]]
       return false;
-    context->set_resume(resume);
+    context->GiveWay(resume);
     worker->PushBack(context);  // the last touch
     return true;
   }

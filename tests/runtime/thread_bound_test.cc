@@ -1,0 +1,99 @@
+// Marks of what must not move: a task that has moved to another worker with one is stopped with a message that names
+// it; one that stays is not, however many marks it and others on its thread have.
+
+#include "runtime/thread_bound.h"
+
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "runtime/placement.h"
+#include "runtime/runtime.h"
+#include "runtime/sleep.h"
+#include "runtime/spawn.h"
+#include "runtime/task_group.h"
+#include "runtime/timeout.h"
+#include "runtime/worker.h"
+#include "tests/runtime/machines.h"
+#include "tests/runtime/runtime_test_util.h"
+
+namespace evring {
+namespace {
+
+using namespace evring::testing;
+
+// Holds marks over waits of several kinds while others on the same worker do the same.
+Task<> Holds(int rounds) {
+  const WorkerPin pin = co_await PinToWorker();
+  for (int i = 0; i < rounds; ++i) {
+    const ThreadBound outer("outer");
+    co_await Yield();
+    {
+      std::mutex mutex;
+      const ThreadBoundLock lock(mutex);
+      const absl::Status slept = co_await Sleep(absl::Microseconds(i % 10));
+      EXPECT_TRUE(slept.ok());
+      JoinHandle<> child = co_await Spawn([]() -> Task<> { co_await Yield(); }());
+      co_await std::move(child);
+    }
+    co_await WithTimeout(absl::Seconds(20), []() -> Task<> {
+      const ThreadBound inner("inner");
+      co_await Yield();
+    }());
+  }
+}
+Task<> ManyHold(int rounds) {
+  TaskGroup group;
+  for (int i = 0; i < 8; ++i) co_await group.Spawn(Holds(rounds));
+  const absl::Status joined = co_await group.Join();
+  EXPECT_TRUE(joined.ok());
+}
+
+class ThreadBoundTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, ThreadBoundTest, Machines(), MachineName);
+TEST_P(ThreadBoundTest, WhoStaysMayHoldIt) { RunOk(ManyHold(Rounds(200))); }
+
+TEST(ThreadBoundElsewhere, IsNothingOnThreadsThatAreNoWorkers) {
+  std::mutex mutex;
+  std::thread([&mutex] { const ThreadBoundLock lock(mutex); }).join();
+  const ThreadBound mark("mark");
+  const ThreadBoundLock lock(mutex);
+}
+
+#ifndef NDEBUG
+
+Task<> MovesWith(const char* what) {
+  const ThreadBound mark(what);
+  for (;;) co_await ResumeOn(1 - Worker::Current()->index());
+}
+Task<> MovesWithLock() {
+  static std::mutex mutex;
+  const ThreadBoundLock lock(mutex);
+  for (;;) co_await ResumeOn(1 - Worker::Current()->index());
+}
+Task<> Ending(int worker) { co_await ResumeOn(worker); }
+Task<> MovesByAChild() {
+  const ThreadBound mark("a child\'s parent");
+  for (;;) {
+    JoinHandle<> child = co_await Spawn(Ending(1 - Worker::Current()->index()));
+    co_await std::move(child);
+  }
+}
+
+void RunOnTwo(Task<> task) { RunOk(std::move(task), WithWorkers(2)); }
+
+TEST(ThreadBoundDeathTest, NamesWhatHasMoved) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(RunOnTwo(MovesWith("the cache")),
+               "thread_bound_test.cc:[0-9]+: check failed: .*it holds the cache, and it has moved to another");
+  EXPECT_DEATH(RunOnTwo(MovesWithLock()), "thread_bound_test.cc:[0-9]+: .*it holds a lock, and it has moved");
+  EXPECT_DEATH(RunOnTwo(MovesByAChild()), "it holds a child's parent, and it has moved");
+}
+
+#endif
+
+}  // namespace
+}  // namespace evring
