@@ -1,9 +1,12 @@
 #include "kevent/descriptors.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace evring::kevent {
@@ -61,6 +64,13 @@ int Descriptors::PollNow(int fd, short events) {
   pollfd state = {.fd = fd, .events = events, .revents = 0};
   const int rc = Answer(poll(&state, 1, 0));
   return rc <= 0 ? rc : state.revents;
+}
+
+int Descriptors::EventFd(unsigned count, int flags) { return Answer(eventfd(count, flags)); }
+
+int Descriptors::FutexWake(const uint32_t* word, int count, bool is_private) {
+  const int op = FUTEX_WAKE | (is_private ? FUTEX_PRIVATE_FLAG : 0);
+  return Answer(static_cast<int>(syscall(SYS_futex, word, op, count, nullptr, nullptr, 0)));
 }
 
 }  // namespace evring::kevent

@@ -1,13 +1,16 @@
-// descriptors.h: the system calls on descriptors that are no requests to a ring: making a socket, naming it, closing
-// it.
+// descriptors.h: the system calls that are no requests to a ring: making a socket, naming it, closing it; and waking
+// those that wait for a futex.
 //
 // None of them blocks. They go through the kernel that serves the thread's ring (Kernel::Current()), so that a
-// simulator sees all that happens to a descriptor. The default of each is the system's call.
+// simulator sees all that happens to a descriptor, and whom a word of memory wakes. The default of each is the system's
+// call.
 
 #ifndef EVRING_KEVENT_DESCRIPTORS_H_
 #define EVRING_KEVENT_DESCRIPTORS_H_
 
 #include <sys/socket.h>
+
+#include <cstdint>
 
 namespace evring::kevent {
 
@@ -32,6 +35,13 @@ class Descriptors {
   virtual int Undelivered(int fd);
   // poll(2) of one descriptor without waiting: the events that are there, of `events` and those always reported.
   virtual int PollNow(int fd, short events);
+
+  // eventfd(2): the descriptor of a counter, which requests read and write.
+  virtual int EventFd(unsigned count, int flags);
+
+  // Wakes up to `count` of those that wait for `word`, as FUTEX_WAKE of futex(2): how many they were. `is_private`: as
+  // they have said. The program has changed the word before.
+  virtual int FutexWake(const uint32_t* word, int count, bool is_private);
 };
 
 }  // namespace evring::kevent

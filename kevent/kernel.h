@@ -77,6 +77,9 @@ class Kernel : public Descriptors {
 
   // CLOCK_MONOTONIC in nanoseconds, as the deadlines of Enter() count. Any thread.
   virtual int64_t NowNs() = 0;
+  // CLOCK_MONOTONIC, CLOCK_REALTIME or CLOCK_BOOTTIME in nanoseconds, by which absolute timeouts of a ring count. Any
+  // thread. The default asks the system; the first of them is NowNs().
+  virtual int64_t ClockNs(int clock);
 
   // For a kernel that decides which of its threads runs: the owner of `ring` begins its loop, and may be held here.
   virtual void Begin(io_uring* /*ring*/) {}

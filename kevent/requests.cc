@@ -22,19 +22,11 @@
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
 #include "kevent/kevent.h"
+#include "kevent/opcodes.h"
 #include "kevent/timespec.h"
 
 namespace evring::kevent {
 namespace {
-
-// What liburing 2.3 does not name yet (include/uapi/linux/io_uring.h).
-constexpr unsigned kOpWaitId = 50;
-constexpr unsigned kOpFutexWait = 51;
-constexpr unsigned kOpFutexWaitV = 53;
-constexpr unsigned kOpBind = 56;
-constexpr unsigned kOpListen = 57;
-
-constexpr int kFutex32 = 0x02;  // FUTEX2_SIZE_U32
 
 // The record is kept as the argument of its type.
 template <class T>
@@ -51,10 +43,7 @@ T* Pointer(uint64_t address) {
 
 int64_t NowNs(int clock) {
   // By the kernel that serves the ring, which may be a simulated one.
-  if (clock == CLOCK_MONOTONIC) return Kernel::Current()->NowNs();
-  timespec now;
-  EVRING_CHECK(clock_gettime(clock, &now) == 0, "one of the three clocks");
-  return ToNs(now);
+  return Kernel::Current()->ClockNs(clock);
 }
 
 int PrepareTimer(const Event& event, Registration* r) {
@@ -124,8 +113,8 @@ int PrepareIo(const Event& event, Registration* r) {
   return placed && io.offset < -1 ? -EINVAL : 0;
 }
 
-int PrepareFlock(Registration* r) {
-  r->helped = true;
+int PrepareFlock(const Opcodes& opcodes, Registration* r) {
+  r->helped = !opcodes.test(kOpFlock);
   const int operation = r->argument & ~LOCK_NB;
   return operation == LOCK_SH || operation == LOCK_EX || operation == LOCK_UN ? 0 : -EINVAL;
 }
@@ -171,7 +160,6 @@ void ReportTimer(Registration* r, Event* record) {
 }  // namespace
 
 absl::StatusOr<Opcodes> ProbeOpcodes(Ring* ring) {
-  constexpr unsigned kOps = 256;
   alignas(io_uring_probe) char memory[sizeof(io_uring_probe) + kOps * sizeof(io_uring_probe_op)] = {};
   auto* const probe = reinterpret_cast<io_uring_probe*>(memory);
   const int rc = ring->Probe(probe, kOps);
@@ -245,9 +233,9 @@ int Prepare(const Event& event, const Opcodes& opcodes, Registration* r) {
       r->helped = true;
       return CopyArgument(event, &r->memory.memory);
     case EventType::kFlock:
-      return PrepareFlock(r);
+      return PrepareFlock(opcodes, r);
     case EventType::kLock:
-      r->helped = true;
+      r->helped = !opcodes.test(kOpLock);
       return PrepareLock(event, r);
     case EventType::kUser:
       r->posted = true;
@@ -327,13 +315,20 @@ void Arm(Registration* r, io_uring_sqe* sqe) {
       }
       break;
     case EventType::kFutex:
-      io_uring_prep_rw(static_cast<int>(kOpFutexWait), sqe, kFutex32 | r->descriptor, Pointer<void>(r->pointer), 0,
+      io_uring_prep_rw(static_cast<int>(kOpFutexWait), sqe, kFutexSize32 | r->descriptor, Pointer<void>(r->pointer), 0,
                        static_cast<uint32_t>(r->argument));
       sqe->addr3 = FUTEX_BITSET_MATCH_ANY;
       break;
     case EventType::kFutexV:
       io_uring_prep_rw(static_cast<int>(kOpFutexWaitV), sqe, 0, Pointer<void>(r->pointer),
                        static_cast<unsigned>(r->argument), 0);
+      break;
+    case EventType::kFlock:
+      io_uring_prep_rw(static_cast<int>(kOpFlock), sqe, r->descriptor, nullptr, static_cast<unsigned>(r->argument), 0);
+      break;
+    case EventType::kLock:
+      io_uring_prep_rw(static_cast<int>(kOpLock), sqe, r->descriptor, &memory.lock, static_cast<unsigned>(r->argument),
+                       0);
       break;
     default:
       EVRING_CHECK(false, "no operation of the kernel stands for this type");

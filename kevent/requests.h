@@ -1,8 +1,8 @@
 // requests.h: the types of events of a queue: what each of them asks the kernel for, and what its record says.
 //
 // A type is waited for by an operation of io_uring where there is one, by readiness where there is a descriptor, and by
-// a helper thread that can be interrupted where there is neither (blocking_calls.h). The table stands in
-// docs/kevent.md.
+// a helper thread that can be interrupted where there is neither (blocking_calls.h), unless the kernel that serves the
+// ring has an operation of its own for it (opcodes.h). The table stands in docs/kevent.md.
 //
 // Threads: Prepare() and Arm() under the queue's lock; Report() on the consumer of the completion.
 

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/features.h"
 #include "kevent/kernel.h"
@@ -185,6 +186,13 @@ absl::Status CheckRingOptions(const RingOptions& options) {
 Kernel* Kernel::Current() { return current != nullptr ? current : SystemKernel(); }
 
 void Kernel::SetCurrent(Kernel* kernel) { current = kernel; }
+
+int64_t Kernel::ClockNs(int clock) {
+  if (clock == CLOCK_MONOTONIC) return NowNs();
+  timespec now;
+  EVRING_CHECK(clock_gettime(clock, &now) == 0, "one of the three clocks");
+  return ToNs(now);
+}
 
 Kernel* SystemKernel() {
   static SystemKernelImpl kernel;
