@@ -7,6 +7,13 @@ namespace evring::sim {
 Address::Address(const sockaddr* address, socklen_t size)
     : bytes_(reinterpret_cast<const char*>(address), address == nullptr ? 0 : size) {}
 
+Address Address::Any(int family) {
+  sockaddr_in6 any = {};
+  any.sin6_family = static_cast<sa_family_t>(family);
+  return {reinterpret_cast<const sockaddr*>(&any),
+          static_cast<socklen_t>(family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6))};
+}
+
 std::string Address::host() const {
   if (family() == AF_INET && bytes_.size() >= sizeof(sockaddr_in)) return bytes_.substr(4, 4);
   if (family() == AF_INET6 && bytes_.size() >= sizeof(sockaddr_in6)) return bytes_.substr(8, 16);

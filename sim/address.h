@@ -17,6 +17,8 @@ class Address {
  public:
   Address() = default;
   Address(const sockaddr* address, socklen_t size);
+  // Every host of AF_INET or AF_INET6, port 0.
+  static Address Any(int family);
 
   int family() const { return empty() ? AF_UNSPEC : reinterpret_cast<const sockaddr*>(bytes_.data())->sa_family; }
   bool empty() const { return bytes_.size() < sizeof(sa_family_t); }

@@ -4,9 +4,10 @@ namespace evring::sim {
 
 const char* FaultName(Fault fault) {
   static constexpr std::array<const char*, kFaults> kNames = {
-      "short-receive", "short-send", "receive-error",  "send-error",   "accept-error",  "connect-error",
-      "reset",         "no-buffers", "multishot-ends", "cancel-loses", "enter-refused", "interrupted",
-      "late-wake",     "deferred",   "slow",           "short-file",   "file-error",    "clock-jump"};
+      "short-receive", "short-send",  "receive-error",  "send-error",   "accept-error",  "connect-error",
+      "reset",         "no-buffers",  "multishot-ends", "cancel-loses", "enter-refused", "interrupted",
+      "late-wake",     "deferred",    "slow",           "short-file",   "file-error",    "clock-jump",
+      "bind-error",    "futex-error", "spurious-wake",  "clock-set"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -22,6 +23,7 @@ FaultRules FaultRules::Everyday() {
   rules[Fault::kDeferred].ppm = 200'000;
   rules[Fault::kSlow].ppm = 50'000;
   rules[Fault::kShortFile].ppm = 100'000;
+  rules[Fault::kSpuriousWake].ppm = 50'000;
   return rules;
 }
 
@@ -35,6 +37,9 @@ FaultRules FaultRules::Storm() {
   rules[Fault::kEnterRefused].ppm = 10'000;
   rules[Fault::kFileError].ppm = 10'000;
   rules[Fault::kClockJump].ppm = 500;
+  rules[Fault::kBindError].ppm = 50'000;
+  rules[Fault::kFutexError].ppm = 10'000;
+  rules[Fault::kClockSet].ppm = 5'000;
   return rules;
 }
 

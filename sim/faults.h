@@ -34,10 +34,14 @@ enum class Fault : uint8_t {
   kDeferred,       // a request that could complete at once does so later, behind others
   kSlow,           // the network holds data back
   kShortFile,      // a file's read or write stops short
-  kFileError,      // an errno of open(2), read(2), write(2), fsync(2), rename(2) or unlink(2): EIO, ENOSPC, …
+  kFileError,      // an errno of open(2), read(2), write(2), fsync(2), rename(2), unlink(2) or flock(2): EIO, ENOSPC, …
   kClockJump,      // the process stops for a while: at a call of the kernel, CLOCK_MONOTONIC has leapt forward
+  kBindError,      // an errno of bind(2) or listen(2), of a request: EADDRINUSE, EACCES, …
+  kFutexError,     // an errno of a wait for a futex: ENOMEM
+  kSpuriousWake,   // a wait for a futex ends without a wake-up
+  kClockSet,       // while a timeout counts by CLOCK_REALTIME: it is set, forwards or back
 };
-inline constexpr size_t kFaults = 18;
+inline constexpr size_t kFaults = 22;
 const char* FaultName(Fault fault);
 
 struct FaultRule {

@@ -2,19 +2,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <optional>
 #include <span>
 #include <utility>
+
+#include "kevent/opcodes.h"
 
 namespace evring::sim {
 namespace {
 
 // The errors of open(2), read(2), write(2), fsync(2), rename(2) and unlink(2) for regular files. Left out:
 // - what the arguments or what is on the disk decide, which this kernel finds by itself or does not have: EBADF,
-// EEXIST,
-//   EFAULT, EINVAL, EISDIR, ELOOP, EMLINK, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV, EOVERFLOW;
+// EEXIST, EFAULT, EINVAL, EISDIR, ELOOP, EMLINK, ENAMETOOLONG, ENOENT, ENOTDIR, ENOTEMPTY, EXDEV, EOVERFLOW;
 // - what only devices, pipes, sockets, seals and leases answer: ENODEV, ENXIO, EPIPE, EDESTADDRREQ, EWOULDBLOCK,
 //   EOPNOTSUPP (of O_TMPFILE), and EPERM of write; EBUSY of open (block devices) and of rename (directories);
 // - EAGAIN and EINTR: a ring waits instead, and no signal interrupts a request.
@@ -26,27 +31,81 @@ constexpr int kWriteErrors[] = {EDQUOT, EFBIG, EIO, ENOSPC};
 constexpr int kSyncErrors[] = {EDQUOT, EIO, ENOSPC};
 constexpr int kRenameErrors[] = {EACCES, EDQUOT, ENOMEM, ENOSPC, EPERM, EROFS};
 constexpr int kUnlinkErrors[] = {EACCES, EBUSY, EIO, ENOMEM, EPERM, EROFS};
+// Of flock(2) and fcntl_locking(2). Left out, besides the above: EACCES and EAGAIN of locks that do not wait, and
+// EDEADLK, for which there would have to be another process. To give one up needs no memory, unless it splits a range.
+constexpr int kLockErrors[] = {ENOLCK};
+
+constexpr uint64_t kOwnPosition = ~uint64_t{0};  // an offset: read and write where the description stands
 
 const char* Path(uint64_t address) { return reinterpret_cast<const char*>(static_cast<uintptr_t>(address)); }
 
+// The bytes that a lock is about, as flock64_to_posix_lock() of Linux has it. -EINVAL, -EOVERFLOW.
+int RangeOf(const struct flock& lock, const FileDescription& open, FileLocks::Range* range) {
+  constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+  int64_t base = 0;
+  switch (lock.l_whence) {
+    case SEEK_SET:
+      break;
+    case SEEK_CUR:
+      base = static_cast<int64_t>(open.position);
+      break;
+    case SEEK_END:
+      base = open.file == nullptr ? 0 : static_cast<int64_t>(open.file->size());
+      break;
+    default:
+      return -EINVAL;
+  }
+  if (lock.l_start > kEnd - base) return -EOVERFLOW;
+  range->start = base + lock.l_start;
+  if (range->start < 0) return -EINVAL;
+  range->end = kEnd;
+  if (lock.l_len > 0) {
+    if (lock.l_len - 1 > kEnd - range->start) return -EOVERFLOW;
+    range->end = range->start + lock.l_len - 1;
+  } else if (lock.l_len < 0) {
+    if (range->start + lock.l_len < 0) return -EINVAL;
+    range->end = range->start - 1;
+    range->start += lock.l_len;
+  }
+  return lock.l_type == F_RDLCK || lock.l_type == F_WRLCK || lock.l_type == F_UNLCK ? 0 : -EINVAL;
+}
+
 }  // namespace
 
+short FileDescription::Poll() const { return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM; }
+
+bool FileRequests::NeedsPath(const io_uring_sqe& sqe) {
+  return sqe.opcode == IORING_OP_OPENAT || sqe.opcode == IORING_OP_RENAMEAT || sqe.opcode == IORING_OP_UNLINKAT;
+}
+
 bool FileRequests::Serves(const io_uring_sqe& sqe) {
+  if (NeedsPath(sqe)) return true;
   switch (sqe.opcode) {
-    case IORING_OP_OPENAT:
-    case IORING_OP_RENAMEAT:
-    case IORING_OP_UNLINKAT:
-      return true;
     case IORING_OP_READ:
     case IORING_OP_WRITE:
     case IORING_OP_FSYNC:
+    case kevent::kOpFlock:
+    case kevent::kOpLock:
       return sqe.fd >= kFirstFile;
     default:
       return false;
   }
 }
 
-int FileRequests::Perform(const io_uring_sqe& sqe) {
+std::shared_ptr<FileDescription> FileRequests::Find(int fd) {
+  const std::shared_ptr<FileDescription>* found = open_.Find(fd);
+  return found == nullptr ? nullptr : *found;
+}
+
+void FileRequests::Remove(int fd) {
+  const std::shared_ptr<FileDescription> open = Find(fd);
+  open->has_number = false;
+  open_.Remove(fd);
+  locks_.Close(open->inode);
+}
+
+std::optional<int32_t> FileRequests::Perform(const io_uring_sqe& sqe, FileDescription* open,
+                                             std::optional<FileLocks::Range>* lock) {
   switch (sqe.opcode) {
     case IORING_OP_OPENAT:
       return OpenAt(sqe);
@@ -57,15 +116,17 @@ int FileRequests::Perform(const io_uring_sqe& sqe) {
     default:
       break;
   }
-  const Open* open = open_.Find(sqe.fd);
-  if (open == nullptr) return -EBADF;
   switch (sqe.opcode) {
     case IORING_OP_READ:
-      return ReadFrom(*open, sqe);
+      return ReadFrom(open, sqe);
     case IORING_OP_WRITE:
-      return WriteTo(*open, sqe);
+      return WriteTo(open, sqe);
+    case kevent::kOpFlock:
+      return Flock(open, sqe, lock);
+    case kevent::kOpLock:
+      return Lock(open, sqe, lock);
     default:
-      return Sync(*open);
+      return Sync(*open, sqe);
   }
 }
 
@@ -82,11 +143,15 @@ std::span<const int> FileRequests::OpenErrors(const io_uring_sqe& sqe) const {
 int FileRequests::OpenAt(const io_uring_sqe& sqe) {
   const int flags = static_cast<int>(sqe.open_flags);
   if (const int failed = Failure(OpenErrors(sqe)); failed != 0) return failed;
-  Open open{nullptr, flags};
-  if ((flags & O_DIRECTORY) == 0) {
-    if (const int rc = files_->Open(Path(sqe.addr), flags, &open.file); rc != 0) return rc;
+  FileSystem::Handle file;
+  FileLocks::File inode = nullptr;
+  if ((flags & O_DIRECTORY) != 0) {
+    inode = &directories_[Path(sqe.addr)];
+  } else {
+    if (const int rc = files_->Open(Path(sqe.addr), flags, &file); rc != 0) return rc;
+    inode = file.get();
   }
-  return open_.Add(std::move(open));
+  return open_.Add(std::make_shared<FileDescription>(std::move(file), inode, flags, &locks_));
 }
 
 int FileRequests::RenameAt(const io_uring_sqe& sqe) {
@@ -99,32 +164,81 @@ int FileRequests::UnlinkAt(const io_uring_sqe& sqe) {
   return files_->Unlink(Path(sqe.addr));
 }
 
-int FileRequests::ReadFrom(const Open& open, const io_uring_sqe& sqe) {
-  if (open.file == nullptr) return -EISDIR;
-  if ((open.flags & O_ACCMODE) == O_WRONLY) return -EBADF;
+int FileRequests::ReadFrom(FileDescription* open, const io_uring_sqe& sqe) {
+  if (open->file == nullptr) return -EISDIR;
+  if ((open->flags & O_ACCMODE) == O_WRONLY) return -EBADF;
   if (const int failed = Failure(kReadErrors); failed != 0) return failed;
   size_t n = sqe.len;
   if (n > 1 && world_->Happens(Fault::kShortFile)) n = 1 + world_->faults.Below(n - 1);
   auto* out = reinterpret_cast<std::byte*>(static_cast<uintptr_t>(sqe.addr));
-  return files_->Read(open.file, sqe.off, std::span(out, n));
+  const bool own = sqe.off == kOwnPosition;
+  const int rc = files_->Read(open->file, own ? open->position : sqe.off, std::span(out, n));
+  if (own && rc > 0) open->position += static_cast<uint64_t>(rc);
+  return rc;
 }
 
-int FileRequests::WriteTo(const Open& open, const io_uring_sqe& sqe) {
-  if (open.file == nullptr || (open.flags & O_ACCMODE) == O_RDONLY) return -EBADF;
+int FileRequests::WriteTo(FileDescription* open, const io_uring_sqe& sqe) {
+  if (open->file == nullptr || (open->flags & O_ACCMODE) == O_RDONLY) return -EBADF;
   if (const int failed = Failure(kWriteErrors); failed != 0) return failed;
   size_t n = sqe.len;
   if (n > 1 && world_->Happens(Fault::kShortFile)) n = 1 + world_->faults.Below(n - 1);
-  const uint64_t offset = (open.flags & O_APPEND) != 0 ? open.file->size() : sqe.off;
+  const bool own = sqe.off == kOwnPosition;
+  uint64_t offset = own ? open->position : sqe.off;
+  if ((open->flags & O_APPEND) != 0) offset = open->file->size();
   const auto* data = reinterpret_cast<const std::byte*>(static_cast<uintptr_t>(sqe.addr));
-  return files_->Write(open.file, offset, std::span(data, n));
+  const int rc = files_->Write(open->file, offset, std::span(data, n));
+  if (own && rc > 0) open->position = offset + static_cast<uint64_t>(rc);
+  return rc;
 }
 
-int FileRequests::Sync(const Open& open) {
+int FileRequests::Sync(const FileDescription& open, const io_uring_sqe& sqe) {
+  if ((sqe.fsync_flags & ~IORING_FSYNC_DATASYNC) != 0 || sqe.addr != 0 || sqe.buf_index != 0) return -EINVAL;
   if (const int failed = Failure(kSyncErrors); failed != 0) {
     if (open.file != nullptr) files_->FailSync(open.file, &world_->network);
     return failed;
   }
   return open.file == nullptr ? files_->SyncDirectory() : files_->Sync(open.file);
+}
+
+std::optional<int32_t> FileRequests::Flock(FileDescription* open, const io_uring_sqe& sqe,
+                                           std::optional<FileLocks::Range>* lock) {
+  const auto operation = static_cast<int>(sqe.len);
+  if (!lock->has_value() && (operation & LOCK_UN) == 0) {
+    if (const int failed = Failure(kLockErrors); failed != 0) return failed;
+    lock->emplace();  // all of it
+  }
+  const int rc = locks_.Flock(open->inode, open, operation);
+  if (rc == -EAGAIN && (operation & LOCK_NB) == 0) return std::nullopt;
+  return rc;
+}
+
+std::optional<int32_t> FileRequests::Lock(FileDescription* open, const io_uring_sqe& sqe,
+                                          std::optional<FileLocks::Range>* lock) {
+  const auto& asked = *reinterpret_cast<const struct flock*>(static_cast<uintptr_t>(sqe.addr));
+  const bool by_description = sqe.len == F_OFD_SETLKW;
+  if (!by_description && sqe.len != F_SETLKW) return -EINVAL;
+  if (!lock->has_value()) {
+    FileLocks::Range range = {};
+    if (const int rc = RangeOf(asked, *open, &range); rc < 0) return rc;
+    const int mode = open->flags & O_ACCMODE;
+    if ((asked.l_type == F_RDLCK && mode == O_WRONLY) || (asked.l_type == F_WRLCK && mode == O_RDONLY)) return -EBADF;
+    if (by_description && asked.l_pid != 0) return -EINVAL;
+    const int failed = asked.l_type == F_UNLCK ? 0 : Failure(kLockErrors);
+    if (failed != 0) return failed;
+    range.owner = by_description ? open : nullptr;
+    range.exclusive = asked.l_type == F_WRLCK;
+    *lock = range;
+  }
+  const FileLocks::Range& range = **lock;
+  if (asked.l_type == F_UNLCK) return locks_.Unlock(open->inode, range);
+  const int rc = locks_.Lock(open->inode, open, range);
+  if (rc == -EAGAIN) return std::nullopt;
+  if (!by_description && !open->has_number) {
+    // It came too late: the process has closed the descriptor, and with it given up its locks.
+    locks_.Unlock(open->inode, range);
+    return -EBADF;
+  }
+  return rc;
 }
 
 }  // namespace evring::sim

@@ -1,5 +1,5 @@
 // file_requests.h: the requests of a simulated kernel that are about files: served from a simulated file system
-// (files.h), by whatever path.
+// (files.h), by whatever path. Among them are locks, which Linux has no requests for (kevent/opcodes.h).
 //
 // Descriptors have numbers of their own, from kFirstFile on: a regular file of the machine that the program has opened
 // by itself keeps its own, and is read as it is.
@@ -10,14 +10,40 @@
 #include <liburing.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "sim/descriptor_table.h"
+#include "sim/file_locks.h"
 #include "sim/files.h"
+#include "sim/open_file.h"
 #include "sim/world.h"
 
 namespace evring::sim {
+
+// What a descriptor of a file stands for.
+class FileDescription final : public OpenFile {
+ public:
+  // `inode`: by what the file is known to those that lock it. `file`: nullptr: a directory.
+  FileDescription(FileSystem::Handle file, FileLocks::File inode, int flags, FileLocks* locks)
+      : file(std::move(file)), inode(inode), flags(flags), locks_(locks) {}
+
+  short Poll() const override;
+  void Close() override { locks_->Forget(inode, this); }
+
+  const FileSystem::Handle file;
+  const FileLocks::File inode;
+  const int flags;
+  uint64_t position = 0;
+  bool has_number = true;  // a descriptor stands for it
+
+ private:
+  FileLocks* const locks_;
+};
 
 class FileRequests {
  public:
@@ -26,26 +52,32 @@ class FileRequests {
 
   // Whether a request is about a file of ours.
   static bool Serves(const io_uring_sqe& sqe);
-  // Its result. Faults, where they are not stopped: short counts, the errors of the system calls.
-  int Perform(const io_uring_sqe& sqe);
+  // Whether it is about one that is open.
+  static bool NeedsDescription(const io_uring_sqe& sqe) { return !NeedsPath(sqe); }
+  // Its result; nullopt: a lock that others have, ask `again` when the description is told. Faults, where they are not
+  // stopped: short counts, the errors of the system calls. `open`: if it needs a description. `lock`: the bytes that a
+  // lock is about, noted when it is asked for first; its own of each request.
+  std::optional<int32_t> Perform(const io_uring_sqe& sqe, FileDescription* open, std::optional<FileLocks::Range>* lock);
 
-  int Close(int fd) { return open_.Remove(fd) ? 0 : -EBADF; }
+  // nullptr: there is none of that number.
+  std::shared_ptr<FileDescription> Find(int fd);
+  // The number stands for nothing any more; the description is closed by whoever has it.
+  void Remove(int fd);
   // Not by a request, and without faults.
   int Remove(const char* path) { return files_->Unlink(path); }
   int open_descriptors() const { return open_.size(); }
 
  private:
-  struct Open {
-    FileSystem::Handle file;  // nullptr: a directory
-    int flags;
-  };
-
+  static bool NeedsPath(const io_uring_sqe& sqe);
   int OpenAt(const io_uring_sqe& sqe);
   int RenameAt(const io_uring_sqe& sqe);
   int UnlinkAt(const io_uring_sqe& sqe);
-  int ReadFrom(const Open& open, const io_uring_sqe& sqe);
-  int WriteTo(const Open& open, const io_uring_sqe& sqe);
-  int Sync(const Open& open);
+  int ReadFrom(FileDescription* open, const io_uring_sqe& sqe);
+  int WriteTo(FileDescription* open, const io_uring_sqe& sqe);
+  int Sync(const FileDescription& open, const io_uring_sqe& sqe);
+  std::optional<int32_t> Flock(FileDescription* open, const io_uring_sqe& sqe, std::optional<FileLocks::Range>* lock);
+  // F_OFD_SETLKW and F_SETLKW.
+  std::optional<int32_t> Lock(FileDescription* open, const io_uring_sqe& sqe, std::optional<FileLocks::Range>* lock);
 
   // An errno that happens now, negative, or 0.
   int Failure(std::span<const int> errors);
@@ -53,7 +85,9 @@ class FileRequests {
 
   World* const world_;
   FileSystem* const files_;
-  DescriptorTable<Open> open_{kFirstFile};
+  FileLocks locks_;
+  std::map<std::string, char> directories_;  // by path; an element is one's inode
+  DescriptorTable<std::shared_ptr<FileDescription>> open_{kFirstFile};
 };
 
 }  // namespace evring::sim

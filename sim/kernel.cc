@@ -1,6 +1,7 @@
 #include "sim/kernel.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include <algorithm>
 #include <bit>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kevent/check.h"
+#include "kevent/opcodes.h"
 
 namespace evring::sim {
 
@@ -23,6 +25,10 @@ constexpr uint64_t kJumpDoublings = 18;  // up to 131 s
 constexpr int64_t kLookNs = 50;          // about what a look at the clock takes: who waits by looking sees it move
 constexpr int64_t kCallNs = 1'000;       // about what a call of the kernel takes
 
+constexpr int64_t kDayNs = 86'400'000'000'000;
+constexpr int64_t kClockOffsetNs = 20'454 * kDayNs;  // the machine was started on the first of January 2026
+constexpr int64_t kClockStepNs = 10'000'000'000;     // by which CLOCK_REALTIME is set, at most
+
 }  // namespace
 
 Kernel::Kernel(const KernelOptions& options)
@@ -31,6 +37,7 @@ Kernel::Kernel(const KernelOptions& options)
       network_(&world_, options.socket_buffer_bytes),
       files_(options.files != nullptr ? options.files : std::make_shared<FileSystem>(kDiskBytes)),
       file_requests_(&world_, files_.get()),
+      clock_offset_ns_(kClockOffsetNs),
       turns_(&world_, options.workers, options.calls_max, [this](const std::string& why) { Fail(why); }) {}
 
 Kernel::~Kernel() { EVRING_CHECK(rings_.empty(), "the runtime ends before its kernel"); }
@@ -54,6 +61,9 @@ void Kernel::Count() {
     const int64_t ns = kJumpMinNs << world_.faults.Below(kJumpDoublings);
     world_.Say(absl::StrCat("the clock jumps by ", ns / kJumpMinNs, " ms"));
     world_.Pass(ns);
+  }
+  if (!timed_by_clock_.empty() && world_.Happens(Fault::kClockSet)) {
+    MoveClock(static_cast<int64_t>(world_.faults.Below(2 * kClockStepNs)) - kClockStepNs);
   }
   if (calls_ == options_.crash_at_call) {
     world_.Say(options_.crash == Crash::kPower ? "power is lost" : "the process crashes");
@@ -106,6 +116,17 @@ int64_t Kernel::NowNs() {
   return world_.now();
 }
 
+int64_t Kernel::ClockNs(int clock) {
+  const int64_t now = NowNs();
+  Lock lock(mutex_);
+  return clock == CLOCK_REALTIME ? now + clock_offset_ns_ : now;
+}
+
+void Kernel::SetClock(int64_t ns) {
+  Lock lock(mutex_);
+  MoveClock(ns - clock_offset_ns_ - world_.now());
+}
+
 // --- Rings
 
 absl::Status Kernel::Setup(const kevent::RingOptions& options, io_uring* ring, kevent::Features* features) {
@@ -135,7 +156,12 @@ absl::Status Kernel::Setup(const kevent::RingOptions& options, io_uring* ring, k
 
 void Kernel::Teardown(io_uring* ring) {
   Lock lock(mutex_);
-  if (!RingOf(ring)->shared) RingOf(ring)->thread->has_work = nullptr;
+  Ring* const gone = RingOf(ring);
+  if (!gone->shared) gone->thread->has_work = nullptr;
+  for (const auto& [number, request] : gone->requests) {
+    futexes_.Remove(request.get());
+    std::erase(timed_by_clock_, request.get());
+  }
   rings_.erase(ring->ring_fd);
 }
 
@@ -161,7 +187,7 @@ int Kernel::Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_arg
       return memory.buffers.erase(reg->bgid) == 1 ? 0 : -ENOENT;
     case IORING_REGISTER_PROBE: {
       auto* const probe = static_cast<io_uring_probe*>(arg);
-      probe->ops_len = static_cast<uint8_t>(std::min<unsigned>(nr_args, IORING_OP_LAST));
+      probe->ops_len = static_cast<uint8_t>(std::min<unsigned>(nr_args, kevent::kOps - 1));
       for (unsigned op = 0; op < probe->ops_len; ++op) {
         probe->ops[op].op = static_cast<uint8_t>(op);
         probe->ops[op].flags = ServesOp(op) ? IO_URING_OP_SUPPORTED : 0;

@@ -16,7 +16,7 @@
 //
 // Where what is: kernel.cc, rings and the calls on them; kernel_requests.cc, a request from its submission to its last
 // completion; kernel_attempts.cc, what each kind of request does; kernel_timeouts.cc, timeouts as requests;
-// kernel_descriptors.cc, the calls on descriptors.
+// kernel_futexes.cc, words of memory; kernel_descriptors.cc, the calls on descriptors.
 
 #ifndef EVRING_SIM_KERNEL_H_
 #define EVRING_SIM_KERNEL_H_
@@ -35,6 +35,7 @@
 #include "sim/faults.h"
 #include "sim/file_requests.h"
 #include "sim/files.h"
+#include "sim/futexes.h"
 #include "sim/journal.h"
 #include "sim/request.h"
 #include "sim/socket.h"
@@ -94,6 +95,7 @@ class Kernel final : public kevent::Kernel {
   int Register(io_uring* ring, unsigned opcode, void* arg, unsigned nr_args) override;
   int Message(int target_fd, uint64_t user_data) override;
   int64_t NowNs() override;
+  int64_t ClockNs(int clock) override;
   void Begin(io_uring* ring) override;
   void Yield() override;
 
@@ -111,6 +113,12 @@ class Kernel final : public kevent::Kernel {
   int GetSockOpt(int fd, int level, int option, void* value, socklen_t* size) override;
   int Undelivered(int fd) override;
   int PollNow(int fd, short events) override;
+  int EventFd(unsigned count, int flags) override;
+  int FutexWake(const uint32_t* word, int count, bool is_private) override;
+
+  // Sets CLOCK_REALTIME, as clock_settime(2): timeouts that are times of it come sooner or later. At the start it is
+  // the same in each run.
+  void SetClock(int64_t ns);
 
  private:
   [[noreturn]] void Fail(const std::string& why);
@@ -145,15 +153,26 @@ class Kernel final : public kevent::Kernel {
   Answer AttemptConnect(Request* request);
   Answer AttemptRead(Request* request);
   Answer AttemptPoll(Request* request);
+  Answer AttemptName(Request* request);
   // The connection fails with one of the errors for its kind of socket, or just this attempt; the result of which that
   // is.
   int32_t FailWith(sim::Socket* socket, std::span<const int> of_tcp, std::span<const int> of_unix);
   int Cancel(Ring* ring, const io_uring_sqe& sqe);
   int CancelPoll(Ring* ring, const io_uring_sqe& sqe);
   void Cancel(Request* request);
+  // Futexes (kernel_futexes.cc).
+  static bool WaitsForFutex(const Request& request);
+  int PrepareFutex(Request* request);
+  Answer AttemptFutex(Request* request);
+  // How many it has woken.
+  int Wake(const Futexes::Word& word, int count, uint32_t mask);
+  // By its word of that index.
+  void WakeOne(Request* request, int index);
   // Timeouts as requests (kernel_timeouts.cc).
   int PrepareTimeout(Request* request);
   int CancelTimeout(Ring* ring, const io_uring_sqe& sqe);
+  void ArmTimeout(Request* request);
+  void MoveClock(int64_t by_ns);
   // Neither the clock nor completions end it any more.
   void StopTimeout(Request* request);
   void EndTimeout(Request* request, int32_t result);
@@ -182,6 +201,9 @@ class Kernel final : public kevent::Kernel {
   Network network_;
   const std::shared_ptr<FileSystem> files_;
   FileRequests file_requests_;
+  Futexes futexes_;
+  int64_t clock_offset_ns_;               // of CLOCK_REALTIME, from CLOCK_MONOTONIC
+  std::vector<Request*> timed_by_clock_;  // timeouts that are times of CLOCK_REALTIME
   std::unique_ptr<FileSystem> after_crash_;
   Turns turns_;
   uint64_t calls_ = 0;

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <utility>
 
+#include "kevent/opcodes.h"
 #include "sim/kernel.h"
 
 namespace evring::sim {
@@ -30,6 +32,18 @@ constexpr int kAcceptShortages[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
 constexpr int kAcceptErrors[] = {EMFILE,     ENFILE,      ENOBUFS,     ENOMEM,          ECONNABORTED,    EPERM,
                                  EPROTO,     ENETDOWN,    ENOPROTOOPT, EHOSTDOWN,       ENONET,          EHOSTUNREACH,
                                  EOPNOTSUPP, ENETUNREACH, ENOSR,       ESOCKTNOSUPPORT, EPROTONOSUPPORT, ETIMEDOUT};
+// Of bind(2), and what ip(7) adds; of Unix names that are paths, of those that are not; of listen(2). Left out: what
+// the arguments or the state of the socket decide (EBADF, EFAULT, EINVAL, ENOTSOCK, EOPNOTSUPP), or the directories
+// that a path goes through, of which this kernel has none (ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR).
+constexpr int kBindErrors[] = {EACCES, EADDRINUSE, EADDRNOTAVAIL, ENOBUFS, ENOMEM};
+constexpr int kUnixPathBindErrors[] = {EACCES, EADDRINUSE, ENOMEM, EROFS};
+constexpr int kUnixBindErrors[] = {EADDRINUSE, ENOMEM};
+constexpr int kListenErrors[] = {EADDRINUSE};
+
+std::span<const int> BindErrorsOfUnix(const Address& address) {
+  const bool path = address.bytes().size() > sizeof(sa_family_t) && address.bytes()[sizeof(sa_family_t)] != 0;
+  return path ? std::span<const int>(kUnixPathBindErrors) : kUnixBindErrors;
+}
 
 // The kernel writes where it was told to, whoever else may not touch the memory now.
 __attribute__((no_sanitize("address"), no_sanitize("thread"), noinline)) void CopyToUser(uint64_t address,
@@ -46,7 +60,9 @@ bool IsShortage(int error) { return std::ranges::find(kAcceptShortages, error) !
 
 Answer Kernel::Attempt(Request* request) {
   if (FileRequests::Serves(request->sqe)) {
-    return {.complete = true, .result = file_requests_.Perform(request->sqe)};
+    const std::optional<int32_t> result =
+        file_requests_.Perform(request->sqe, static_cast<FileDescription*>(request->file.get()), &request->lock);
+    return {.complete = result.has_value(), .result = result.value_or(0)};
   }
   switch (request->sqe.opcode) {
     case IORING_OP_RECV:
@@ -62,8 +78,15 @@ Answer Kernel::Attempt(Request* request) {
       return AttemptPoll(request);
     case IORING_OP_TIMEOUT:
       return {.complete = request->timed.has_value(), .result = request->timed.value_or(0)};
+    case kevent::kOpFutexWait:
+    case kevent::kOpFutexWake:
+    case kevent::kOpFutexWaitV:
+      return AttemptFutex(request);
+    case kevent::kOpBind:
+    case kevent::kOpListen:
+      return AttemptName(request);
     case IORING_OP_WRITE:
-      return request->pipe != nullptr ? AttemptWrite(request) : AttemptSend(request);
+      return request->socket == nullptr ? AttemptWrite(request) : AttemptSend(request);
     default:
       return request->file != nullptr ? AttemptReceive(request) : AttemptRead(request);
   }
@@ -102,7 +125,7 @@ Answer Kernel::AttemptReceive(Request* request) {
   // As read(2) of nothing from a socket, whatever its state.
   if (socket != nullptr && sqe.opcode == IORING_OP_READ && size == 0) return {.complete = true};
   std::vector<std::byte> data(size);
-  const int n = socket != nullptr ? socket->Receive(data.data(), size) : request->pipe->Read(data.data(), size);
+  const int n = socket != nullptr ? socket->Receive(data.data(), size) : request->file->Read(data.data(), size);
   if (n == -EAGAIN) return {};
   uint32_t flags = sqe.opcode == IORING_OP_RECV && n >= 0 && socket->has_more() ? IORING_CQE_F_SOCK_NONEMPTY : 0;
   if (n > 0) {
@@ -154,7 +177,7 @@ Answer Kernel::AttemptSend(Request* request) {
 
 Answer Kernel::AttemptWrite(Request* request) {
   const iovec& piece = request->pieces.front();
-  const int n = request->pipe->Write(static_cast<const std::byte*>(piece.iov_base), piece.iov_len);
+  const int n = request->file->Write(static_cast<const std::byte*>(piece.iov_base), piece.iov_len);
   if (n == -EAGAIN) return {};
   return {.complete = true, .result = n};
 }
@@ -191,6 +214,24 @@ Answer Kernel::AttemptAccept(Request* request) {
           .result = fd,
           .flags = socket->is_tcp() && socket->can_accept() ? IORING_CQE_F_SOCK_NONEMPTY : 0,  // Unix: not told
           .again = request->multishot};
+}
+
+Answer Kernel::AttemptName(Request* request) {
+  const io_uring_sqe& sqe = request->sqe;
+  sim::Socket* socket = request->socket;
+  const bool binds = sqe.opcode == kevent::kOpBind;
+  Address address;
+  if (binds) {
+    address =
+        Address(reinterpret_cast<const sockaddr*>(static_cast<uintptr_t>(sqe.addr)), static_cast<socklen_t>(sqe.addr2));
+  }
+  std::span<const int> errors = kListenErrors;
+  if (binds) errors = socket->is_tcp() ? std::span<const int>(kBindErrors) : BindErrorsOfUnix(address);
+  // A Unix socket has no name of others in the way when it listens.
+  if ((binds || socket->is_tcp()) && world_.Happens(Fault::kBindError)) {
+    return {.complete = true, .result = -world_.faults.OneOf(errors)};
+  }
+  return {.complete = true, .result = binds ? socket->Bind(address) : socket->Listen(static_cast<int>(sqe.len))};
 }
 
 Answer Kernel::AttemptConnect(Request* request) {

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -10,7 +11,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "sim/event_fd.h"
 #include "sim/kernel.h"
+#include "sim/pipe.h"
 
 namespace evring::sim {
 
@@ -28,6 +31,7 @@ int Kernel::OpenBoth(std::shared_ptr<OpenFile> a, std::shared_ptr<OpenFile> b, i
 }
 
 std::shared_ptr<OpenFile> Kernel::Find(int fd) {
+  if (fd >= kFirstFile) return file_requests_.Find(fd);
   const std::shared_ptr<OpenFile>* found = descriptors_.Find(fd);
   return found == nullptr ? nullptr : *found;
 }
@@ -86,13 +90,22 @@ int Kernel::Pipe2(int fds[2], int flags) {
   return OpenBoth(std::move(reader), std::move(writer), fds);
 }
 
+int Kernel::EventFd(unsigned count, int flags) {
+  Lock lock(mutex_);
+  if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) != 0) return -EINVAL;
+  return Open(std::make_shared<sim::EventFd>(count, (flags & EFD_SEMAPHORE) != 0));
+}
+
 int Kernel::Close(int fd) {
   if (fd < kFirstDescriptor) return Descriptors::Close(fd);
   Lock lock(mutex_);
-  if (fd >= kFirstFile) return file_requests_.Close(fd);
   const std::shared_ptr<OpenFile> file = Find(fd);
   if (file == nullptr) return -EBADF;
-  descriptors_.Remove(fd);
+  if (fd >= kFirstFile) {
+    file_requests_.Remove(fd);
+  } else {
+    descriptors_.Remove(fd);
+  }
   world_.Say(absl::StrCat("fd ", fd, " is closed"));
   // A request that is in flight keeps the file open, as in the kernel.
   if (InUse(file.get())) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kevent/opcodes.h"
 #include "sim/kernel.h"
 
 namespace evring::sim {
@@ -15,7 +16,7 @@ namespace {
 constexpr unsigned kTasksMax = 20;  // deferred completions that one enter brings in, as Linux does
 
 // nullptr: it is not served, or is no request that takes time.
-const char* OpName(uint8_t op) {
+const char* OpName(unsigned op) {
   switch (op) {
     case IORING_OP_RECV:
       return "recv";
@@ -43,12 +44,29 @@ const char* OpName(uint8_t op) {
       return "rename";
     case IORING_OP_UNLINKAT:
       return "unlink";
+    case kevent::kOpBind:
+      return "bind";
+    case kevent::kOpListen:
+      return "listen";
+    case kevent::kOpFutexWait:
+      return "futex-wait";
+    case kevent::kOpFutexWake:
+      return "futex-wake";
+    case kevent::kOpFutexWaitV:
+      return "futex-waitv";
+    case kevent::kOpFlock:
+      return "flock";
+    case kevent::kOpLock:
+      return "lock";
     default:
       return nullptr;
   }
 }
 
 bool IsPoll(const Request& request) { return request.sqe.opcode == IORING_OP_POLL_ADD; }
+
+// What io_uring does at once whatever else is under way: the values of futexes are those at the submission.
+bool MayBeDeferred(const Request& request) { return request.futexes.empty(); }
 
 }  // namespace
 
@@ -60,7 +78,7 @@ bool Kernel::ServesOp(unsigned op) {
     case IORING_OP_TIMEOUT_REMOVE:
       return true;
     default:
-      return OpName(static_cast<uint8_t>(op)) != nullptr;
+      return OpName(op) != nullptr;
   }
 }
 
@@ -96,7 +114,8 @@ void Kernel::Issue(Ring* ring, const io_uring_sqe& sqe) {
   ring->requests.emplace(request->number, std::move(made));
   world_.Say(absl::StrCat("ring ", ring->thread->index, " ", OpName(sqe.opcode), request->multishot ? " multishot" : "",
                           " fd ", sqe.fd, " is request ", request->number));
-  if (world_.Happens(Fault::kDeferred)) return QueueAfter(*request, world_.network.Between(0, 100'000));
+  if (MayBeDeferred(*request) && world_.Happens(Fault::kDeferred))
+    return QueueAfter(*request, world_.network.Between(0, 100'000));
   if (IsPoll(*request) && request->multishot) {
     // What is there already it tells as if it had come now, when its ring is entered.
     Await(request);
@@ -109,8 +128,25 @@ void Kernel::Issue(Ring* ring, const io_uring_sqe& sqe) {
 
 int Kernel::Prepare(Request* request) {
   const io_uring_sqe& sqe = request->sqe;
-  if (FileRequests::Serves(sqe)) return 0;
   switch (sqe.opcode) {
+    case IORING_OP_OPENAT:
+    case IORING_OP_RENAMEAT:
+    case IORING_OP_UNLINKAT:
+      return 0;
+    case kevent::kOpFutexWait:
+    case kevent::kOpFutexWake:
+    case kevent::kOpFutexWaitV:
+      return PrepareFutex(request);
+    case kevent::kOpBind:
+      // As io_bind_prep() of Linux, and io_listen_prep().
+      if (sqe.len != 0 || sqe.buf_index != 0 || sqe.rw_flags != 0 || sqe.file_index != 0) return -EINVAL;
+      if (sqe.addr2 > sizeof(sockaddr_storage)) return -EINVAL;
+      break;
+    case kevent::kOpListen:
+      if (sqe.addr != 0 || sqe.addr2 != 0 || sqe.buf_index != 0 || sqe.rw_flags != 0 || sqe.file_index != 0) {
+        return -EINVAL;
+      }
+      break;
     case IORING_OP_TIMEOUT:
       return PrepareTimeout(request);
     case IORING_OP_POLL_ADD:
@@ -138,6 +174,9 @@ int Kernel::Prepare(Request* request) {
       if (sqe.fd < kFirstDescriptor) return 0;  // a regular file of the machine
       break;
     case IORING_OP_CONNECT:
+    case IORING_OP_FSYNC:
+    case kevent::kOpFlock:
+    case kevent::kOpLock:
       break;
     default:
       return -EINVAL;
@@ -145,10 +184,20 @@ int Kernel::Prepare(Request* request) {
   request->file = Find(sqe.fd);
   if (request->file == nullptr) return -EBADF;
   request->socket = dynamic_cast<sim::Socket*>(request->file.get());
-  request->pipe = dynamic_cast<PipeEnd*>(request->file.get());
-  const bool for_both =
-      sqe.opcode == IORING_OP_READ || sqe.opcode == IORING_OP_WRITE || sqe.opcode == IORING_OP_POLL_ADD;
-  return request->socket == nullptr && !for_both ? -ENOTSOCK : 0;
+  switch (sqe.opcode) {
+    case IORING_OP_READ:
+    case IORING_OP_WRITE:
+    case IORING_OP_POLL_ADD:
+      return 0;
+    case IORING_OP_FSYNC:
+    case kevent::kOpFlock:
+    case kevent::kOpLock:
+      if (!FileRequests::Serves(sqe)) return -EINVAL;
+      Watch(request->file.get());
+      return 0;
+    default:
+      return request->socket == nullptr ? -ENOTSOCK : 0;
+  }
 }
 
 void Kernel::Queue(Request* request) {
@@ -189,6 +238,7 @@ void Kernel::Try(Request* request) {
     Answer answer;
     if (request->cancelled) {
       answer = {.complete = true, .result = request->done != 0 ? static_cast<int32_t>(request->done) : -ECANCELED};
+      if (request->woken >= 0) answer.result = request->woken;
     } else if (request->multishot && request->waits && !request->cancelled_late && !IsPoll(*request) &&
                (request->file->Poll() & WaitedFor(*request)) == 0) {
       return;  // woken for nothing: a multishot looks before it tries, others just try
@@ -206,6 +256,7 @@ void Kernel::Try(Request* request) {
     // What ends a timeout by itself is no completion that others count.
     const bool counts = request->sqe.opcode != IORING_OP_TIMEOUT || answer.result == -ECANCELED;
     if (request->sqe.opcode == IORING_OP_TIMEOUT) StopTimeout(request);
+    if (WaitsForFutex(*request)) futexes_.Remove(request);
     if (counts) CountCompletion(ring);
     if (!more) {
       const std::shared_ptr<OpenFile> file = request->file;
@@ -251,6 +302,7 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
   const std::shared_ptr<OpenFile> file = by_fd ? Find(sqe.fd) : nullptr;
   if (by_fd && file == nullptr) return -EBADF;
   int found = 0;
+  bool found_futex = false;
   for (const auto& [number, request] : ring->requests) {
     if (request->hidden) continue;
     if (!any && (by_fd ? request->file != file : request->sqe.user_data != sqe.addr)) continue;
@@ -259,10 +311,12 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
       if (!all) return -EALREADY;
       continue;
     }
-    // One that was cancelled before and has not ended yet is found once more.
+    // One that was cancelled before and has not ended yet is found once more, if it is no wait for a futex.
     Cancel(request.get());
-    ++found;
-    if (!all) return 0;
+    // Of those, a cancel tells how many it has found, or counts all together as one.
+    const bool futex = WaitsForFutex(*request);
+    if (!all) return futex ? 1 : 0;
+    if (!futex || !std::exchange(found_futex, true)) ++found;
   }
   return all ? found : -ENOENT;
 }
@@ -270,6 +324,8 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
 void Kernel::Cancel(Request* request) {
   request->cancelled = true;
   if (request->sqe.opcode == IORING_OP_TIMEOUT) StopTimeout(request);
+  if (WaitsForFutex(*request)) request->hidden = true;
+  if (request->sqe.opcode == kevent::kOpFutexWait) futexes_.Remove(request);
   world_.Say(absl::StrCat("request ", request->number, " is cancelled"));
   Queue(request);
 }

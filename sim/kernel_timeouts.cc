@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "sim/kernel.h"
 
 namespace evring::sim {
@@ -28,28 +29,45 @@ int64_t Nanoseconds(const __kernel_timespec& time) {
 int Kernel::PrepareTimeout(Request* request) {
   const io_uring_sqe& sqe = request->sqe;
   if (sqe.len != 1 || sqe.buf_index != 0 || sqe.splice_fd_in != 0) return -EINVAL;
-  // Of the clocks, CLOCK_MONOTONIC; CLOCK_BOOTTIME is the same on a machine that does not sleep.
-  if ((sqe.timeout_flags & ~(IORING_TIMEOUT_ABS | IORING_TIMEOUT_BOOTTIME | IORING_TIMEOUT_ETIME_SUCCESS)) != 0) {
-    return -EINVAL;
-  }
+  // CLOCK_BOOTTIME is CLOCK_MONOTONIC on a machine that does not sleep.
+  constexpr unsigned kClocks = IORING_TIMEOUT_BOOTTIME | IORING_TIMEOUT_REALTIME;
+  if ((sqe.timeout_flags & ~(IORING_TIMEOUT_ABS | kClocks | IORING_TIMEOUT_ETIME_SUCCESS)) != 0) return -EINVAL;
+  if ((sqe.timeout_flags & kClocks) == kClocks) return -EINVAL;
   const int64_t ns = Nanoseconds(*reinterpret_cast<const __kernel_timespec*>(static_cast<uintptr_t>(sqe.addr)));
   if (ns < 0) return -EINVAL;
   const bool absolute = (sqe.timeout_flags & IORING_TIMEOUT_ABS) != 0;
-  const int64_t at = absolute ? ns : world_.now() + ns;
+  request->expires_ns = absolute ? ns : world_.now() + ns;
+  if (absolute && (sqe.timeout_flags & IORING_TIMEOUT_REALTIME) != 0) timed_by_clock_.push_back(request);
+  ArmTimeout(request);
+  request->completions_left = sqe.off;
+  if (sqe.off != 0) request->ring->counting.push_back(request);
+  return 0;
+}
+
+void Kernel::ArmTimeout(Request* request) {
+  const bool by_clock = std::ranges::find(timed_by_clock_, request) != timed_by_clock_.end();
+  const int64_t at = request->expires_ns - (by_clock ? clock_offset_ns_ : 0);
   request->expiry = world_.At(at, [this, fd = request->ring->number, number = request->number] {
     Request* still = FindRequest(fd, number);
     if (still == nullptr) return;  // its ring is gone
     still->expiry.reset();
     EndTimeout(still, -ETIME);
   });
-  request->completions_left = sqe.off;
-  if (sqe.off != 0) request->ring->counting.push_back(request);
-  return 0;
+}
+
+void Kernel::MoveClock(int64_t by_ns) {
+  clock_offset_ns_ += by_ns;
+  world_.Say(absl::StrCat("CLOCK_REALTIME is set, by ", by_ns, " ns"));
+  for (Request* request : timed_by_clock_) {
+    if (request->expiry.has_value()) world_.Forget(*request->expiry);
+    ArmTimeout(request);
+  }
 }
 
 void Kernel::StopTimeout(Request* request) {
   if (request->expiry.has_value()) world_.Forget(*request->expiry);
   request->expiry.reset();
+  std::erase(timed_by_clock_, request);
   std::erase(request->ring->counting, request);
   request->hidden = true;
 }

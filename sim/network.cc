@@ -58,8 +58,9 @@ std::shared_ptr<Socket> Network::FindListener(const Address& address) const {
   const auto listening = [](const std::shared_ptr<Socket>& s) {
     return s != nullptr && s->state_ == Socket::State::kListening && !s->closed_ && !s->read_shut_;
   };
-  if (const auto found = bound_.find(address); found != bound_.end()) {
-    if (std::shared_ptr<Socket> socket = found->second.lock(); listening(socket)) return socket;
+  const auto [first, last] = bound_.equal_range(address);
+  for (auto bound = first; bound != last; ++bound) {
+    if (std::shared_ptr<Socket> socket = bound->second.lock(); listening(socket)) return socket;
   }
   if (address.family() == AF_UNIX) return nullptr;
   for (const auto& [bound, weak] : bound_) {
@@ -69,10 +70,11 @@ std::shared_ptr<Socket> Network::FindListener(const Address& address) const {
   return nullptr;
 }
 
-bool Network::Taken(const Address& address, const Socket* by) const {
+bool Network::Taken(const Address& address, const Socket* by, bool reuse) const {
   for (const auto& [bound, weak] : bound_) {
     const std::shared_ptr<Socket> socket = weak.lock();
     if (socket == nullptr || socket.get() == by || socket->closed_) continue;
+    if (reuse && socket->reuses_address() && socket->state() != Socket::State::kListening) continue;
     if (bound == address) return true;
     if (address.family() != AF_UNIX && bound.family() == address.family() && bound.port() == address.port() &&
         (bound.any_host() || address.any_host())) {
@@ -87,7 +89,7 @@ uint16_t Network::FreePort(const Address& address) {
     Address candidate = address;
     candidate.set_port(next_port_);
     next_port_ = next_port_ == 60999 ? 32768 : static_cast<uint16_t>(next_port_ + 1);
-    if (!Taken(candidate, nullptr)) return candidate.port();
+    if (!Taken(candidate, nullptr, /*reuse=*/false)) return candidate.port();
   }
   return 0;
 }

@@ -56,14 +56,16 @@ class Network {
   Link LinkBetween(const std::string& a, const std::string& b) const;
   bool Holds(const Address& from, const Address& to) const;
   std::shared_ptr<Socket> FindListener(const Address& address) const;
-  bool Taken(const Address& address, const Socket* by) const;
+  // Whether a socket other than `by` has the address. `reuse`: SO_REUSEADDR; then those that have it too and do not
+  // listen are not in the way.
+  bool Taken(const Address& address, const Socket* by, bool reuse) const;
   uint16_t FreePort(const Address& address);
 
   World* const world_;
   const size_t buffer_bytes_;
   uint16_t next_port_ = 32768;
   std::map<std::pair<std::string, std::string>, Link> links_;  // by Address::host() of both
-  std::map<Address, std::weak_ptr<Socket>> bound_;
+  std::multimap<Address, std::weak_ptr<Socket>> bound_;
 };
 
 }  // namespace evring::sim

@@ -1,8 +1,11 @@
-// open_file.h: what a simulated descriptor of a socket or a pipe stands for: something that a request can wait on.
+// open_file.h: what a simulated descriptor stands for: something that a request can wait on.
 
 #ifndef EVRING_SIM_OPEN_FILE_H_
 #define EVRING_SIM_OPEN_FILE_H_
 
+#include <errno.h>
+
+#include <cstddef>
 #include <functional>
 
 namespace evring::sim {
@@ -11,6 +14,9 @@ class OpenFile {
  public:
   virtual ~OpenFile() = default;
 
+  // read(2) and write(2) of what has no place in a file, with a negative errno; -EAGAIN: not now, wait to be told.
+  virtual int Read(std::byte* /*data*/, size_t /*size*/) { return -EINVAL; }
+  virtual int Write(const std::byte* /*data*/, size_t /*size*/) { return -EINVAL; }
   // The events of poll(2) that are there.
   virtual short Poll() const = 0;
   // The last descriptor has been closed, and the last request that referred to it has ended.

@@ -44,10 +44,9 @@ class PipeEnd final : public OpenFile {
   // The end for reading and the one for writing.
   static std::pair<std::shared_ptr<PipeEnd>, std::shared_ptr<PipeEnd>> Make(World* world, size_t pages_max);
 
-  // Each answers as the system call does, with a negative errno; -EAGAIN: not now, wait to be told. -EBADF: it is the
-  // other end. There are no signals: a write that nobody will read answers EPIPE.
-  int Read(std::byte* data, size_t size);
-  int Write(const std::byte* data, size_t size);
+  // -EBADF: it is the other end. There are no signals: a write that nobody will read answers EPIPE.
+  int Read(std::byte* data, size_t size) override;
+  int Write(const std::byte* data, size_t size) override;
   short Poll() const override;
   void Close() override;
 

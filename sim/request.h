@@ -4,6 +4,7 @@
 #define EVRING_SIM_REQUEST_H_
 
 #include <liburing.h>
+#include <linux/futex.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -15,8 +16,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "sim/file_locks.h"
 #include "sim/open_file.h"
-#include "sim/pipe.h"
 #include "sim/ring_memory.h"
 #include "sim/socket.h"
 #include "sim/turns.h"
@@ -30,17 +31,22 @@ struct Request {
   Ring* ring = nullptr;
   uint64_t number = 0;  // in order of submission
   io_uring_sqe sqe = {};
-  std::shared_ptr<OpenFile> file;                 // nullptr: not about a socket or a pipe
+  std::shared_ptr<OpenFile> file;                 // nullptr: not about a descriptor
   Socket* socket = nullptr;                       // `file`, if it is one
-  PipeEnd* pipe = nullptr;                        // the same
   std::vector<iovec> pieces;                      // of a send or a write
   size_t done = 0;                                // bytes of it
   std::optional<World::Events::iterator> expiry;  // of a timeout, until it comes
+  int64_t expires_ns = 0;                         // the same: when, by its clock
   uint64_t completions_left = 0;                  // the same: those after which it ends; 0: they do not matter
   std::optional<int32_t> timed;                   // the same: what it has come to
+  std::vector<futex_waitv> futexes;               // those that it waits for, or wakes
+  uint32_t futex_mask = FUTEX_BITSET_MATCH_ANY;   // the same
+  int woken = -1;                                 // the same: what it answers, once it has been woken
+  std::optional<FileLocks::Range> lock;           // of a file, that it has asked for
   short woken_by = 0;                             // of a poll: the events of its only wake-up; 0: it is to look
   bool multishot = false;
   bool connecting = false;
+  bool begun = false;           // of a wait for futexes: it has been tried
   bool waits = false;           // for something about its file to change
   bool queued = false;          // to be tried when its ring is entered
   bool cancelled = false;       // when it is tried next

@@ -1,13 +1,17 @@
 #include "sim/socket.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <vector>
 
 namespace evring::sim {
 namespace {
+
+constexpr size_t kInet6SizeMin = 24;  // of an address without its scope, RFC 2133
 
 // What Linux wakes the waiters of a socket with (sock_def_readable(), sock_def_write_space()).
 constexpr short kReadable = POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND;
@@ -38,23 +42,46 @@ bool IsLocal(int error) {
 // --- Making connections
 
 int Socket::Bind(const Address& address) {
+  // As inet_bind_sk(), inet6_bind_sk() and unix_bind() of Linux look at it.
+  const size_t size = address.bytes().size();
+  if (family_ == AF_INET && size < sizeof(sockaddr_in)) return -EINVAL;
+  if (family_ == AF_INET6 && size < kInet6SizeMin) return -EINVAL;
+  if (family_ == AF_UNIX && (size <= sizeof(sa_family_t) || size > sizeof(sockaddr_un))) return -EINVAL;
   if (address.family() != family_) return family_ == AF_UNIX ? -EINVAL : -EAFNOSUPPORT;
-  if (state_ != State::kNew || !local_.empty()) return -EINVAL;
+  if ((is_tcp() && state_ != State::kNew) || !local_.empty()) return -EINVAL;
   Address name = address;
   if (is_tcp() && name.port() == 0) {
     name.set_port(network_->FreePort(name));
     if (name.port() == 0) return -EADDRINUSE;
   }
-  if (network_->Taken(name, this)) return -EADDRINUSE;
-  local_ = name;
-  state_ = State::kBound;
-  network_->bound_[name] = weak_from_this();
+  if (network_->Taken(name, this, reuses_address())) return -EADDRINUSE;
+  if (state_ == State::kNew) state_ = State::kBound;
+  HaveName(name);
+  if (const std::shared_ptr<Socket> peer = peer_.lock(); peer != nullptr) peer->peer_address_ = name;
   return 0;
+}
+
+void Socket::HaveName(const Address& name) {
+  local_ = name;
+  network_->bound_.emplace(name, weak_from_this());
+}
+
+bool Socket::reuses_address() const {
+  const auto found = options_.find({SOL_SOCKET, SO_REUSEADDR});
+  return is_tcp() && found != options_.end() && found->second != 0;
 }
 
 int Socket::Listen(int backlog) {
   if (state_ == State::kConnecting || state_ == State::kConnected) return -EINVAL;
   if (state_ == State::kNew && !is_tcp()) return -EINVAL;
+  if (is_tcp() && local_.empty()) {
+    Address any = Address::Any(family_);
+    any.set_port(network_->FreePort(any));
+    if (any.port() == 0) return -EADDRINUSE;
+    HaveName(any);
+  } else if (is_tcp() && state_ != State::kListening && network_->Taken(local_, this, reuses_address())) {
+    return -EADDRINUSE;  // of those that share the address one listens
+  }
   backlog_max_ = static_cast<size_t>(std::max(backlog, 0)) + 1;  // as Linux counts
   state_ = State::kListening;
   return 0;
@@ -83,9 +110,9 @@ int Socket::Connect(const Address& address) {
   }
   if (local_.empty()) {
     // A host that nobody has named speaks from the address that it speaks to, as over the loopback.
-    local_ = address;
-    local_.set_port(network_->FreePort(local_));
-    network_->bound_[local_] = weak_from_this();
+    Address name = address;
+    name.set_port(network_->FreePort(name));
+    HaveName(name);
   }
   state_ = State::kConnecting;
   peer_address_ = address;
@@ -146,7 +173,8 @@ void Socket::Arrive(const Address& to, int tries) {
     other->resets_on_close_ = listener->resets_on_close_;  // options are inherited
     other->options_ = listener->options_;
     Join(self, other, network->buffer_bytes());
-    self->state_ = State::kConnecting;  // until the answer has come back
+    self->state_ = State::kConnecting;   // until the answer has come back
+    self->in_->last_arrival = back + 1;  // before all that follows it
     listener->backlog_.push_back(other);
     listener->notify(kReadable);
     world->At(back, [self] {
@@ -390,8 +418,8 @@ void Socket::Close() {
   if (closed_) return;
   closed_ = true;
   if (!local_.empty()) {
-    const auto bound = network_->bound_.find(local_);
-    if (bound != network_->bound_.end() && bound->second.lock().get() == this) network_->bound_.erase(bound);
+    std::erase_if(network_->bound_,
+                  [this](const auto& bound) { return bound.first == local_ && bound.second.lock().get() == this; });
   }
   RefuseBacklog();
   if (in_ == nullptr) return;

@@ -92,6 +92,8 @@ class Socket final : public OpenFile, public std::enable_shared_from_this<Socket
   bool has_more() const;  // bytes, or for TCP an end, that a receive would find
   // Bytes that have not come to the other end.
   size_t undelivered() const { return is_tcp() && out_ != nullptr && !broken_ ? out_->under_way : 0; }
+  // TCP with SO_REUSEADDR.
+  bool reuses_address() const;
   const Address& local() const { return local_; }
   const Address& peer() const { return peer_address_; }
   void set_resets_on_close(bool on) { resets_on_close_ = on; }
@@ -102,6 +104,7 @@ class Socket final : public OpenFile, public std::enable_shared_from_this<Socket
  private:
   friend class Network;
 
+  void HaveName(const Address& name);
   int ConnectUnix(const Address& address);
   // The peer's side of a handshake, at the time the request arrives there.
   void Arrive(const Address& to, int tries);

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <cstddef>
@@ -16,9 +18,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
+#include "kevent/event.h"
+#include "kevent/kernel.h"
+#include "kevent/kevent.h"
 #include "net/address.h"
 #include "net/listener.h"
 #include "net/stream.h"
+#include "runtime/os/event_wait.h"
 #include "runtime/os/file.h"
 #include "runtime/task.h"
 #include "sim/faults.h"
@@ -172,6 +178,76 @@ Task<Names> CallOften(Call call) {
     } while (!removed.ok());
   }
   co_return names;
+}
+
+// --- Events of other kinds
+
+Task<Names> AskOften(kevent::Event event, bool of_file) {
+  Names names;
+  Names others;
+  for (int i = 0; i < kTries; ++i) {
+    absl::StatusOr<File> file = absl::NotFoundError("none");
+    if (of_file) {
+      file = co_await OpenWhatIsThere(O_RDWR | O_CREAT, &others);
+      event.descriptor = file->fd();
+    }
+    Note((co_await WaitForEvent(event)).status(), &names);
+  }
+  co_return names;
+}
+
+// Of a new socket each time; what it listens with has its name from a call, which meets none of them.
+Task<Names> NameOften(net::SocketAddress address, bool listens) {
+  Names names;
+  auto* const kernel = kevent::Kernel::Current();
+  for (int i = 0; i < kTries; ++i) {
+    const int fd = kernel->Socket(address.data()->sa_family, SOCK_STREAM, 0);
+    EXPECT_GE(fd, 0);
+    if (listens) {
+      EXPECT_EQ(kernel->Bind(fd, address.data(), address.size()), 0);
+    }
+    kevent::Event event;
+    event.type = listens ? kevent::EventType::kListen : kevent::EventType::kBind;
+    event.descriptor = fd;
+    event.result = listens ? 8 : static_cast<int32_t>(address.size());
+    event.payload = reinterpret_cast<uintptr_t>(address.data());
+    Note((co_await WaitForEvent(event)).status(), &names);
+    kernel->Close(fd);
+  }
+  co_return names;
+}
+
+TEST(Errors, RequestsForNamesMeetThoseOfTheirPages) {
+  const auto met = [](net::SocketAddress address, bool listens) {
+    return Met(Fault::kBindError, NameOften(std::move(address), listens));
+  };
+  const net::SocketAddress path = *net::SocketAddress::Unix("/tmp/errors");
+  EXPECT_EQ(met(Tcp(), false), (Names{"EACCES", "EADDRINUSE", "EADDRNOTAVAIL", "ENOBUFS", "ENOMEM"}));
+  EXPECT_EQ(met(path, false), (Names{"EACCES", "EADDRINUSE", "ENOMEM", "EROFS"}));
+  EXPECT_EQ(met(Unix(), false), (Names{"EADDRINUSE", "ENOMEM"}));
+  EXPECT_EQ(met(Tcp(), true), (Names{"EADDRINUSE"}));
+  EXPECT_EQ(met(Unix(), true), (Names{}));
+}
+
+TEST(Errors, LocksAndFutexesMeetThoseOfTheirPages) {
+  kevent::Event event;
+  event.type = kevent::EventType::kFlock;
+  event.result = LOCK_EX;
+  EXPECT_EQ(Met(Fault::kFileError, AskOften(event, /*of_file=*/true)), (Names{"ENOLCK"}));
+  event.result = LOCK_UN;
+  EXPECT_EQ(Met(Fault::kFileError, AskOften(event, /*of_file=*/true)), (Names{}));
+  struct flock lock = {};
+  lock.l_type = F_RDLCK;
+  event.type = kevent::EventType::kLock;
+  event.result = F_OFD_SETLKW;
+  event.payload = reinterpret_cast<uintptr_t>(&lock);
+  EXPECT_EQ(Met(Fault::kFileError, AskOften(event, /*of_file=*/true)), (Names{"ENOLCK"}));
+  const uint32_t word = 1;
+  event.type = kevent::EventType::kFutex;
+  event.descriptor = KEVENT_FUTEX_PRIVATE;
+  event.result = 2;  // it would answer at once
+  event.payload = reinterpret_cast<uintptr_t>(&word);
+  EXPECT_EQ(Met(Fault::kFutexError, AskOften(event, /*of_file=*/false)), (Names{"EAGAIN", "ENOMEM"}));
 }
 
 TEST(Errors, CallsOnFilesMeetThoseOfTheirPages) {

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -27,8 +28,7 @@ namespace {
 using kevent::Event;
 using kevent::EventType;
 
-constexpr int64_t kTimeoutWaitNs = 1'000'000;
-constexpr int kBacklog = 64;  // more than a program connects: what a full one does is not compared
+constexpr int64_t kExpectedNs = 1'000'000;
 
 std::string Result(int result) { return result < 0 ? strerrorname_np(-result) : absl::StrCat(result); }
 
@@ -114,6 +114,9 @@ void Machine::Settle() {
       } else if (flooded_ && event.result == -EINTR) {
         // The same: a cancel interrupts the thread.
         absl::StrAppend(&text, " ", Result(-ECANCELED));
+      } else if (request->step.kind == Step::Kind::kBindRequest && event.result == 0) {
+        NoteName(request->step.slot);
+        absl::StrAppend(&text, " 0");
       } else if (request->type() == EventType::kPoll && event.result > 0) {
         // Who else waits may take the error first; and how often a multishot tells of one change is the kernel's
         // affair.
@@ -147,10 +150,10 @@ void Machine::Settle() {
     });
   };
   int quiet = 0;
-  while (quiet < 2 || ExpectsTimeout()) {
+  while (quiet < 2 || ExpectsEnd()) {
     EVRING_CHECK(ring_->Enter() == 0, "an enter is taken");
     quiet = consume() == 0 ? quiet + 1 : 0;
-    const int64_t wait_ns = ExpectsTimeout() ? kTimeoutWaitNs : quiet == 1 ? quiet_ns_ : 0;
+    const int64_t wait_ns = ExpectsEnd() ? kExpectedNs : quiet == 1 ? quiet_ns_ : 0;
     if (wait_ns == 0) continue;
     kevent::WaitArgs wait;
     wait.deadline_ns = options_.kernel->NowNs() + wait_ns;
@@ -159,11 +162,12 @@ void Machine::Settle() {
   }
 }
 
-bool Machine::ExpectsTimeout() const {
+bool Machine::ExpectsEnd() const {
   return std::any_of(requests_.begin(), requests_.end(), [](const auto& entry) {
     const Request& request = *entry.second;
     const bool now = request.step.time == Step::Time::kNow || request.step.time == Step::Time::kNowOfClock;
-    return request.type() == EventType::kTimeout && now && request.in_flight();
+    const bool counts = request.type() == EventType::kFileWrite && request.slot != nullptr && request.slot->counter;
+    return ((request.type() == EventType::kTimeout && now) || counts) && request.in_flight();
   });
 }
 
@@ -226,18 +230,34 @@ Machine::Name Machine::NameOf(int slot, bool tcp) const {
   return {std::string(reinterpret_cast<const char*>(&address), offsetof(sockaddr_un, sun_path) + 1 + name.size())};
 }
 
-int Machine::BindSlot(int slot, bool tcp) {
-  const int fd = slots_[static_cast<size_t>(slot)].fd;
+Machine::Name Machine::NameToBind(int slot, bool tcp) const {
   Name name = NameOf(slot, tcp);
   if (tcp) reinterpret_cast<sockaddr_in*>(name.bytes.data())->sin_port = 0;
+  return name;
+}
+
+void Machine::NoteName(int slot) {
+  const int fd = slots_[static_cast<size_t>(slot)].fd;
+  if (fd < 0) return;  // closed meanwhile
+  sockaddr_storage address = {};
+  socklen_t size = sizeof(address);
+  const int named = options_.kernel->GetSockName(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  EVRING_CHECK(named == 0 && size > sizeof(sa_family_t), "a socket has the name that it was given");
+  names_[slot] = {std::string(reinterpret_cast<const char*>(&address), size)};
+}
+
+int Machine::BindSlot(int slot, bool tcp) {
+  const int fd = slots_[static_cast<size_t>(slot)].fd;
+  const Name name = NameToBind(slot, tcp);
   const int rc = options_.kernel->Bind(fd, reinterpret_cast<const sockaddr*>(name.bytes.data()),
                                        static_cast<socklen_t>(name.bytes.size()));
-  if (rc < 0) return rc;
-  auto size = static_cast<socklen_t>(name.bytes.size());
-  const int named = options_.kernel->GetSockName(fd, reinterpret_cast<sockaddr*>(name.bytes.data()), &size);
-  EVRING_CHECK(named == 0 && size == name.bytes.size(), "a socket has the name that it was given");
-  names_[slot] = name;
-  return 0;
+  if (rc == 0) NoteName(slot);
+  return rc;
+}
+
+uint32_t* Machine::WordOf(int word) {
+  if (word < kWords) return &words_[static_cast<size_t>(word)];
+  return reinterpret_cast<uint32_t*>(reinterpret_cast<uintptr_t>(words_.data()) + 2);
 }
 
 std::string Machine::Do(const Step& step) {
@@ -273,6 +293,20 @@ std::string Machine::Do(const Step& step) {
       const int bound = BindSlot(step.slot, step.tcp);
       return absl::StrCat(answer(bound), answer(kernel->Listen(made, kBacklog)));
     }
+    case Step::Kind::kEventFd: {
+      const int flags =
+          EFD_CLOEXEC | ((step.how & 1) != 0 ? EFD_SEMAPHORE : 0) | ((step.how & 2) != 0 ? EFD_NONBLOCK : 0);
+      const int made = kernel->EventFd(static_cast<unsigned>(step.size), flags);
+      Fill(step.slot, made, false);
+      slots_[static_cast<size_t>(step.slot)].counter = true;
+      return answer(std::min(made, 0));
+    }
+    case Step::Kind::kSetWord:
+      // The real kernel's threads look at it too.
+      __atomic_store_n(WordOf(step.other), static_cast<uint32_t>(step.size), __ATOMIC_SEQ_CST);
+      return "";
+    case Step::Kind::kWakeWord:
+      return answer(kernel->FutexWake(WordOf(step.other), step.size, (step.how & 0x80) != 0));
     case Step::Kind::kBind:
       return answer(BindSlot(step.slot, step.tcp));
     case Step::Kind::kListen:
@@ -327,9 +361,9 @@ void Machine::CleanUp(Trace* trace) {
     const Slot& slot = slots_[static_cast<size_t>(i)];
     if (slot.fd < 0 || flooded_) continue;
     // What is left in it, and what comes after.
-    step.kind = slot.pipe ? Step::Kind::kRead : Step::Kind::kReceive;
+    step.kind = slot.pipe || slot.counter ? Step::Kind::kRead : Step::Kind::kReceive;
     step.slot = i;
-    step.size = slot.pipe ? 70'000 : 16'384;
+    step.size = slot.pipe ? 70'000 : slot.counter ? 8 : 16'384;
     request(step);
     request(step);
   }
@@ -352,6 +386,7 @@ void Machine::CleanUp(Trace* trace) {
   slots_.fill(Slot());
   names_.clear();
   requests_.clear();
+  words_.fill(0);
   flooded_ = false;
 }
 

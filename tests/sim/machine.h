@@ -49,6 +49,7 @@ class Machine {
     int fd = -1;
     bool tcp = false;
     bool pipe = false;
+    bool counter = false;  // an eventfd
     bool flooded = false;  // it has been sent more than fits: whether a little more does is the kernel's affair
     Request* receiving = nullptr;
     Request* sending = nullptr;
@@ -63,10 +64,15 @@ class Machine {
   std::string DoRequest(const Step& step);
   // Of the request of that step; without one, a number that was never a request's.
   uint64_t NumberOf(int step) const;
-  // A timeout is to come that has been asked for now.
-  bool ExpectsTimeout() const;
+  // A timeout is to come that has been asked for now; or the end of a write to a counter, which the real kernel gives
+  // to a thread of its own.
+  bool ExpectsEnd() const;
+  // The name that a slot is to be bound to, and what is the case when it is.
+  Name NameToBind(int slot, bool tcp) const;
+  void NoteName(int slot);
   int BindSlot(int slot, bool tcp);
   Name NameOf(int slot, bool tcp) const;
+  uint32_t* WordOf(int word);
   void Fill(int slot, int fd, bool tcp);
   void Settle();
   // What has completed since the last time, in order of requests, and what poll(2) says.
@@ -86,6 +92,8 @@ class Machine {
   bool flooded_ = false;  // from here on, how many bytes go through is the kernel's affair
   std::array<Slot, kSlots> slots_;
   std::map<int, Name> names_;
+  // The word after them is the middle of one: no address of a futex.
+  std::array<uint32_t, kWords + 1> words_ = {};
   std::map<int, std::unique_ptr<Request>> requests_;  // by the number of the step
 };
 

@@ -4,6 +4,7 @@
 #define EVRING_TESTS_SIM_MACHINE_REQUEST_H_
 
 #include <liburing.h>
+#include <linux/futex.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -18,6 +19,8 @@
 
 namespace evring::sim {
 
+inline constexpr int kBacklog = 64;  // more than a program connects: what a full one does is not compared
+
 class Machine::Request : public kevent::Kevent {
  public:
   Request(kevent::EventType type, const Step& step) : Kevent(type, -1, 0, nullptr), step(step) {}
@@ -28,6 +31,7 @@ class Machine::Request : public kevent::Kevent {
   msghdr message = {};
   sockaddr_storage address = {};
   __kernel_timespec time = {};
+  futex_waitv futexes[kWords + 1] = {};
   Slot* slot = nullptr;
   bool tcp = false;
   int accepted = 0;      // connections so far

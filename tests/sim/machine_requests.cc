@@ -1,4 +1,5 @@
 #include <liburing.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <utility>
 
 #include "kevent/check.h"
+#include "kevent/opcodes.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/machine_request.h"
 
@@ -52,6 +54,18 @@ std::string Machine::DoRequest(const Step& step) {
     case Step::Kind::kTimeout:
       type = EventType::kTimeout;
       break;
+    case Step::Kind::kBindRequest:
+      type = EventType::kBind;
+      break;
+    case Step::Kind::kListenRequest:
+      type = EventType::kListen;
+      break;
+    case Step::Kind::kFutexWait:
+      type = EventType::kFutex;
+      break;
+    case Step::Kind::kFutexWaitMany:
+      type = EventType::kFutexV;
+      break;
     default:
       break;
   }
@@ -65,7 +79,8 @@ std::string Machine::DoRequest(const Step& step) {
     // Of two requests that wait for the same, either may be first.
     const bool sends = type == EventType::kSend || type == EventType::kFileWrite;
     Request*& pending = sends ? request->slot->sending : request->slot->receiving;
-    if (type != EventType::kNop && type != EventType::kPoll) {
+    const bool once = type == EventType::kBind || type == EventType::kListen;
+    if (type != EventType::kNop && type != EventType::kPoll && !once) {
       if (pending != nullptr) return " busy";
       if (sends && request->slot->flooded) return " full, or nearly";
       pending = request;
@@ -75,6 +90,9 @@ std::string Machine::DoRequest(const Step& step) {
   // What is of a pipe's size may be for a socket by now, which takes less before it is full.
   const bool as_of_file = type == EventType::kFileRead || type == EventType::kFileWrite;
   if (as_of_file && (request->slot == nullptr || !request->slot->pipe)) size = std::min<size_t>(size, 300);
+  const bool futex = step.kind == Step::Kind::kFutexWait || step.kind == Step::Kind::kFutexWaitMany ||
+                     step.kind == Step::Kind::kFutexWake;
+  if (futex) size = 0;
   if (step.kind == Step::Kind::kFlood) {
     size = options_.flood_bytes;
     flooded_ = true;
@@ -85,6 +103,12 @@ std::string Machine::DoRequest(const Step& step) {
     for (size_t i = 0; i < size; ++i)
       request->memory[i] = static_cast<std::byte>(step.number * 31 + static_cast<int>(i));
   }
+  // To a counter a small number is written, or one that is none.
+  if (type == EventType::kFileWrite && request->slot != nullptr && request->slot->counter) {
+    std::fill(request->memory.begin(), request->memory.end(), static_cast<std::byte>(step.group != 0 ? 0xff : 0));
+    if (size != 0 && step.group == 0) request->memory[0] = static_cast<std::byte>(step.number % 4);
+  }
+  const bool tells_of_room = request->slot != nullptr && (request->slot->pipe || request->slot->counter);
   std::byte* memory = request->memory.data();
   const int flags = step.wait_all ? MSG_WAITALL : 0;
   io_uring_sqe* sqe = Entry();
@@ -96,6 +120,33 @@ std::string Machine::DoRequest(const Step& step) {
                             static_cast<socklen_t>(name.bytes.size()));
       break;
     }
+    case Step::Kind::kBindRequest: {
+      const Name name = NameToBind(step.slot, step.how == 1 ? !step.tcp : step.tcp);
+      std::memcpy(&request->address, name.bytes.data(), name.bytes.size());
+      io_uring_prep_rw(static_cast<int>(kevent::kOpBind), sqe, fd, &request->address, 0,
+                       step.how == 2 ? 1 : name.bytes.size());
+      break;
+    }
+    case Step::Kind::kListenRequest:
+      io_uring_prep_rw(static_cast<int>(kevent::kOpListen), sqe, fd, nullptr, kBacklog, 0);
+      break;
+    case Step::Kind::kFutexWait:
+    case Step::Kind::kFutexWake:
+      io_uring_prep_rw(
+          static_cast<int>(step.kind == Step::Kind::kFutexWait ? kevent::kOpFutexWait : kevent::kOpFutexWake), sqe,
+          step.how, WordOf(step.other), 0, static_cast<uint32_t>(step.size));
+      sqe->addr3 = step.mask;
+      break;
+    case Step::Kind::kFutexWaitMany:
+      for (int i = 0; i < step.group; ++i) {
+        futex_waitv& futex = request->futexes[i];
+        futex.uaddr = reinterpret_cast<uintptr_t>(WordOf((step.other + i) % (kWords + 1)));
+        futex.val = static_cast<uint64_t>(step.size);
+        futex.flags = static_cast<uint32_t>(step.how);
+      }
+      io_uring_prep_rw(static_cast<int>(kevent::kOpFutexWaitV), sqe, 0, request->futexes,
+                       static_cast<unsigned>(step.group), 0);
+      break;
     case Step::Kind::kAccept:
       io_uring_prep_accept(sqe, fd, nullptr, nullptr, SOCK_CLOEXEC);
       break;
@@ -137,7 +188,9 @@ std::string Machine::DoRequest(const Step& step) {
       io_uring_prep_poll_add(sqe, fd, static_cast<unsigned>(step.events));
       break;
     case Step::Kind::kPollMultishot:
-      io_uring_prep_poll_multishot(sqe, fd, static_cast<unsigned>(step.events));
+      // When a socket tells again that there is room is the kernel's affair.
+      io_uring_prep_poll_multishot(sqe, fd,
+                                   static_cast<unsigned>(tells_of_room ? step.events : step.events & ~POLLOUT));
       break;
     case Step::Kind::kPollRemove:
       io_uring_prep_poll_remove(sqe, NumberOf(step.other));

@@ -18,6 +18,7 @@ constexpr const char* kNames[] = {"pair",
                                   "bind",
                                   "listen",
                                   "listener",
+                                  "eventfd",
                                   "linger",
                                   "connect",
                                   "accept",
@@ -35,20 +36,34 @@ constexpr const char* kNames[] = {"pair",
                                   "write",
                                   "send-pieces",
                                   "flood",
+                                  "bind-request",
+                                  "listen-request",
+                                  "futex-wait",
+                                  "futex-wait-many",
+                                  "futex-wake",
                                   "cancel",
                                   "cancel-slot",
                                   "cancel-all",
                                   "shutdown",
                                   "close",
                                   "take-error",
-                                  "return-buffers"};
-static_assert(std::size(kNames) == static_cast<size_t>(Step::Kind::kReturnBuffers) + 1);
+                                  "return-buffers",
+                                  "set-word",
+                                  "wake-word"};
+static_assert(std::size(kNames) == static_cast<size_t>(Step::Kind::kWakeWord) + 1);
 
 constexpr const char* kTimes[] = {"now", "later", "now-of-clock", "later-of-clock", "negative"};
 constexpr int kEvents[] = {POLLIN, POLLIN, POLLOUT, POLLIN | POLLOUT, POLLRDHUP, POLLIN | POLLRDHUP, 0};
 
 constexpr int kSizes[] = {0, 1, 10, 63, 64, 65, 100, 200, 300};
 // Of pipes: around the page, which goes in whole, and the 65536 that fit.
+// Of eventfds: of a counter mostly.
+constexpr int kCounterSizes[] = {8, 8, 8, 8, 8, 0, 4, 16};
+// Of futexes: what a word is mostly, and what it is not; how many are woken; flags, most of them good.
+constexpr int kValues[] = {0, 0, 0, 1};
+constexpr int kWakes[] = {0, 1, 1, 1, 2, 100, -1};
+constexpr int kFutexFlags[] = {0x82, 0x82, 0x82, 0x82, 0x02, 0x02, 0x80, 0x01, 0x10'02};
+constexpr uint32_t kMasks[] = {~0u, ~0u, ~0u, 1, 2, 3, 0};
 constexpr int kPipeSizes[] = {0, 1, 100, 3000, 4095, 4096, 4097, 5000, 20'000, 61'440, 65'536, 70'000};
 
 class Generator {
@@ -60,6 +75,7 @@ class Generator {
     const size_t size = 5 + random_.Below(26);
     batches_ = random_.OneIn(4);
     floods_ = random_.OneIn(16);
+    futexes_ = random_.OneIn(8);
     AddConnection();
     while (program_.size() < size) AddAny();
     // Of TCP, what is sent in one batch may arrive in it or later: that depends on the network. And when a timeout
@@ -149,8 +165,13 @@ class Generator {
   }
 
   void AddAny() {
-    const uint64_t what = random_.Below(136);
-    if (what >= 118) {
+    // Else no more than one waits for a word, mostly.
+    const uint64_t what = futexes_ && !random_.OneIn(4) ? 150 + random_.Below(16) : random_.Below(166);
+    if (what >= 150) {
+      AddFutex(what);
+    } else if (what >= 136) {
+      AddEventFd(what);
+    } else if (what >= 118) {
       AddPipe(what);
     } else if (what >= 100) {
       AddWait(what);
@@ -205,8 +226,11 @@ class Generator {
     const int slot = NewSlot();
     Add(Kind::kSocket, slot).tcp = tcp;
     is_tcp_[slot] = tcp;
-    if (random_.OneIn(2)) Add(Kind::kBind, slot).tcp = tcp;
-    if (random_.OneIn(4)) Add(Kind::kListen, slot);
+    if (random_.OneIn(2)) {
+      Add(random_.OneIn(2) ? Kind::kBind : Kind::kBindRequest, slot).tcp = tcp;
+      program_.back().how = random_.OneIn(4) ? static_cast<int>(1 + random_.Below(2)) : 0;
+    }
+    if (random_.OneIn(4)) Add(random_.OneIn(2) ? Kind::kListen : Kind::kListenRequest, slot);
     if (random_.OneIn(2)) {
       const int to = OneOf(listeners_);
       Add(Kind::kConnect, slot, to == slot ? kSlots - 1 : to).tcp = random_.OneIn(8) ? !tcp : tcp;
@@ -221,8 +245,7 @@ class Generator {
     if (what < 104) {
       Add(Kind::kPoll, OneOf(random_.OneIn(4) ? listeners_ : streams_)).events = Events();
     } else if (what < 108) {
-      // When a socket tells again that there is room is the kernel's affair.
-      Add(Kind::kPollMultishot, OneOf(random_.OneIn(4) ? listeners_ : streams_)).events = Events() & ~POLLOUT;
+      Add(Kind::kPollMultishot, OneOf(random_.OneIn(4) ? listeners_ : streams_)).events = Events();
     } else if (what < 110) {
       Add(Kind::kPollRemove, -1, target);
     } else if (what < 116) {
@@ -257,6 +280,45 @@ class Generator {
     }
   }
 
+  void AddEventFd(uint64_t what) {
+    if (what < 139 || counters_.empty()) {
+      const int slot = NewSlot();
+      Step& step = Add(Kind::kEventFd, slot);
+      step.size = random_.OneIn(2) ? 0 : 3;
+      step.how = static_cast<int>(random_.Below(4));
+      counters_.push_back(slot);
+    } else if (what < 143) {
+      Add(Kind::kRead, OneOf(counters_)).size = CounterSize();
+    } else if (what < 147) {
+      Step& step = Add(Kind::kWrite, OneOf(counters_));
+      step.size = CounterSize();
+      step.group = random_.OneIn(8) ? 1 : 0;
+    } else if (what < 149) {
+      Add(random_.OneIn(2) ? Kind::kPoll : Kind::kPollMultishot, OneOf(counters_)).events = Events();
+    } else {
+      const int slot = OneOf(random_.OneIn(2) ? counters_ : streams_);
+      Add(random_.OneIn(2) ? Kind::kClose : Kind::kBindRequest, slot);
+    }
+  }
+
+  void AddFutex(uint64_t what) {
+    Kind kind = Kind::kFutexWake;
+    if (what < 156) {
+      kind = random_.OneIn(3) ? Kind::kFutexWaitMany : Kind::kFutexWait;
+    } else if (what >= 162) {
+      kind = random_.OneIn(2) ? Kind::kWakeWord : Kind::kSetWord;
+    }
+    const auto word = static_cast<int>(random_.Below(random_.OneIn(16) ? kWords + 1 : kWords));
+    Step& step = Add(kind, -1, word);
+    const bool wakes = kind == Kind::kFutexWake || kind == Kind::kWakeWord;
+    step.size = wakes ? kWakes[random_.Below(std::size(kWakes))] : kValues[random_.Below(std::size(kValues))];
+    step.how = kFutexFlags[random_.Below(std::size(kFutexFlags))];
+    step.mask = kMasks[random_.Below(std::size(kMasks))];
+    step.group = static_cast<int>(random_.Below(kWords + 1));
+    if (kind == Kind::kSetWord || kind == Kind::kWakeWord) step.other = static_cast<int>(random_.Below(kWords));
+  }
+
+  int CounterSize() { return kCounterSizes[random_.Below(std::size(kCounterSizes))]; }
   int PipeSize() { return kPipeSizes[random_.Below(std::size(kPipeSizes))]; }
   int Events() { return kEvents[random_.Below(std::size(kEvents))]; }
   bool IsTcp(const Step& step) const { return step.slot >= 0 && is_tcp_[step.slot]; }
@@ -266,6 +328,7 @@ class Generator {
   const bool multishot_receive_;
   bool batches_ = false;
   bool floods_ = false;
+  bool futexes_ = false;  // much of it is about them
   Program program_;
   int next_slot_ = 0;
   int tcp_listener_ = -1;
@@ -275,6 +338,7 @@ class Generator {
   std::vector<int> listeners_;
   std::vector<int> readers_;  // of pipes
   std::vector<int> writers_;
+  std::vector<int> counters_;  // eventfds
 };
 
 }  // namespace
@@ -291,6 +355,7 @@ std::string Step::ToString() const {
       break;
     case Kind::kSocket:
     case Kind::kBind:
+    case Kind::kBindRequest:
     case Kind::kListener:
       absl::StrAppend(&text, tcp ? " tcp" : " unix");
       break;
@@ -319,6 +384,17 @@ std::string Step::ToString() const {
     case Kind::kTimeout:
       absl::StrAppend(&text, " ", kTimes[static_cast<int>(time)]);
       if (size != 0) absl::StrAppend(&text, ", ", size, " completions");
+      break;
+    case Kind::kEventFd:
+      absl::StrAppend(&text, " count ", size, (how & 1) != 0 ? " semaphore" : "", (how & 2) != 0 ? " nonblocking" : "");
+      break;
+    case Kind::kFutexWait:
+    case Kind::kFutexWaitMany:
+    case Kind::kFutexWake:
+    case Kind::kSetWord:
+    case Kind::kWakeWord:
+      absl::StrAppend(&text, " w", other, " ", size, " flags ", absl::Hex(how), " mask ", absl::Hex(mask));
+      if (kind == Kind::kFutexWaitMany) absl::StrAppend(&text, " of ", group);
       break;
     case Kind::kPollRemove:
     case Kind::kTimeoutRemove:

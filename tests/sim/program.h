@@ -1,8 +1,8 @@
-// program.h: random programs of socket calls, to be run on two kernels (machine.h) and compared.
+// program.h: random programs of calls and requests, to be run on two kernels (machine.h) and compared.
 //
-// A program is a list of steps. Sockets are known by slots, which a step fills or uses; requests by the number of the
-// step that made them. So a step can be dropped, and the others keep their meaning: on a slot that nobody filled they
-// are calls on a bad descriptor.
+// A program is a list of steps. Descriptors are known by slots, which a step fills or uses; requests by the number of
+// the step that made them. So a step can be dropped, and the others keep their meaning: on a slot that nobody filled
+// they are calls on a bad descriptor.
 
 #ifndef EVRING_TESTS_SIM_PROGRAM_H_
 #define EVRING_TESTS_SIM_PROGRAM_H_
@@ -26,6 +26,7 @@ struct Step {
     kBind,      // `slot` gets a name of its own
     kListen,    // `slot`
     kListener,  // all three
+    kEventFd,   // `slot`, with the count `size`; `how`: 1: a semaphore, 2: not blocking
     kLinger,    // SO_LINGER with 0 seconds: a close resets
     // Requests.
     kConnect,           // `slot` to the name of `other`
@@ -44,6 +45,11 @@ struct Step {
     kWrite,             // the same as to a file
     kSendPieces,        // the same in three pieces, one of them empty
     kFlood,             // more than the socket takes
+    kBindRequest,       // as kBind; `how`: 1: another address than its family has, 2: one that is too short
+    kListenRequest,     // as kListen
+    kFutexWait,         // for word `other` to be woken, if it is `size`; with `mask`; `how`: flags of futex2
+    kFutexWaitMany,     // for any of the words from `other` on, `group` of them, if each is `size`
+    kFutexWake,         // up to `size` of those that wait for word `other`
     kCancel,            // the request of step `other`, which may be done, or not be a request
     kCancelSlot,        // all requests of `slot`
     kCancelAll,         // all there are
@@ -52,6 +58,8 @@ struct Step {
     kClose,          // `slot`
     kTakeError,      // SO_ERROR of `slot`
     kReturnBuffers,  // all that were received into
+    kSetWord,        // word `other` to `size`
+    kWakeWord,       // as kFutexWake, by a call
   };
 
   Kind kind;
@@ -63,6 +71,7 @@ struct Step {
   int group = 0;   // see machine.h
   int how = 0;     // kShutdown
   int events = 0;  // of poll(2)
+  uint32_t mask = ~0u;
   Time time = Time::kNow;
   bool wait_all = false;  // MSG_WAITALL
   bool submit = true;     // false: goes to the kernel together with the next step
@@ -77,6 +86,7 @@ Program RandomProgram(uint64_t seed, bool multishot_receive);
 
 inline constexpr int kSlots = 40;         // numbers that a program uses
 inline constexpr int kAcceptedSlots = 3;  // that a multishot accept fills; what comes after is closed
+inline constexpr int kWords = 3;          // of memory, that a program waits for; the number after them is no address
 
 }  // namespace evring::sim
 

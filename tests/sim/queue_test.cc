@@ -5,9 +5,9 @@
 // Storm: a task with a queue among faults: each registration has one last record, bytes are neither lost nor doubled,
 // and in the end everything is back.
 //
-// One thread uses the queue: its followers sleep on futexes, which no simulated kernel sees. What is not simulated:
-// signals, processes, futexes, inotify, eventfds and signalfds, message queues, System V, locks, bind and listen as
-// requests; they are the real system's state, or have no descriptor of this kernel.
+// One thread uses the queue: its followers sleep on futexes of their own, which no simulated kernel sees. Other types
+// than those of bytes, polls and times: queue_kinds_test.cc. Which are not simulated, and why, stands in
+// docs/kevent.md, On a simulated kernel.
 
 #include "kevent/queue.h"
 

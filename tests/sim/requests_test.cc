@@ -5,121 +5,22 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <cstdint>
-#include <memory>
+#include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kevent/handle.h"
-#include "kevent/kernel.h"
-#include "kevent/ring.h"
 #include "sim/kernel.h"
+#include "tests/sim/simulated_requests.h"
 
 namespace evring::sim {
 namespace {
-
-using Results = std::vector<int32_t>;
-
-constexpr int64_t kSecondNs = 1'000'000'000;
-constexpr int64_t kQuietNs = 10'000'000;  // what is under way between sockets has come after so long
-constexpr int64_t kCallsNs = 1'000'000;   // more than the calls of a test take
-
-class Request final : public kevent::Kevent {
- public:
-  Request() : Kevent(kevent::EventType::kNop, -1, 0, nullptr) {}
-
-  Results results;
-  int64_t ended_ns = 0;
-};
-
-class SimulatedRequests : public ::testing::Test {
- protected:
-  explicit SimulatedRequests(const KernelOptions& options = KernelOptions()) : kernel_(options) {
-    auto made = kevent::Ring::Create(&kernel_, kevent::RingOptions());
-    EXPECT_TRUE(made.ok()) << made.status();
-    ring_ = *std::move(made);
-  }
-  ~SimulatedRequests() override {
-    io_uring_sqe* sqe = ring_->GetSqe();
-    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-    sqe->user_data = kevent::kUserDataIgnore;
-    Run(kQuietNs);
-  }
-
-  int64_t Now() { return kernel_.NowNs(); }
-  io_uring_sqe* Sqe() { return ring_->GetSqe(); }
-  void Start(Request* request, io_uring_sqe* sqe) { ring_->Start(request, sqe); }
-
-  // Until the clock has moved on by `ns`.
-  void Run(int64_t ns) {
-    kevent::WaitArgs wait;
-    wait.deadline_ns = Now() + ns;
-    while (ring_->Wait(ring_->state(), wait) != kevent::WaitResult::kDeadline) {
-      ring_->Consume(64, [this](kevent::Kevent* kevent, const kevent::Event& event) {
-        auto* request = static_cast<Request*>(kevent);
-        request->results.push_back(event.result);
-        if (event.last()) request->ended_ns = Now();
-      });
-    }
-  }
-
-  void StartTimeout(Request* request, __kernel_timespec* time, unsigned count, unsigned flags) {
-    io_uring_sqe* sqe = Sqe();
-    io_uring_prep_timeout(sqe, time, count, flags);
-    Start(request, sqe);
-  }
-  void StartNop(Request* request) {
-    io_uring_sqe* sqe = Sqe();
-    io_uring_prep_nop(sqe);
-    Start(request, sqe);
-  }
-  void StartPoll(Request* request, int fd, int events, bool multishot) {
-    io_uring_sqe* sqe = Sqe();
-    if (multishot) {
-      io_uring_prep_poll_multishot(sqe, fd, static_cast<unsigned>(events));
-    } else {
-      io_uring_prep_poll_add(sqe, fd, static_cast<unsigned>(events));
-    }
-    Start(request, sqe);
-  }
-  int32_t Send(int fd, size_t size) {
-    const std::vector<std::byte> data(size);
-    Request request;
-    io_uring_sqe* sqe = Sqe();
-    io_uring_prep_send(sqe, fd, data.data(), size, 0);
-    Start(&request, sqe);
-    Run(kQuietNs);
-    return request.results.at(0);
-  }
-
-  void StartWrite(Request* request, int fd, const std::vector<std::byte>& data) {
-    io_uring_sqe* sqe = Sqe();
-    io_uring_prep_write(sqe, fd, data.data(), static_cast<unsigned>(data.size()), 0);
-    Start(request, sqe);
-  }
-  int32_t Write(int fd, size_t size) {
-    const std::vector<std::byte> data(size);
-    Request request;
-    StartWrite(&request, fd, data);
-    Run(kQuietNs);
-    return request.results.at(0);
-  }
-  int32_t Read(int fd, size_t size) {
-    std::vector<std::byte> data(size);
-    Request request;
-    io_uring_sqe* sqe = Sqe();
-    io_uring_prep_read(sqe, fd, data.data(), static_cast<unsigned>(size), 0);
-    Start(&request, sqe);
-    Run(kQuietNs);
-    return request.results.at(0);
-  }
-
-  Kernel kernel_;
-  std::unique_ptr<kevent::Ring> ring_;
-};
 
 KernelOptions WithShortCounts() {
   KernelOptions options;
@@ -160,8 +61,8 @@ TEST_F(SimulatedRequests, ATimeoutComesAtItsTime) {
   const int64_t start = Now();
   __kernel_timespec in_two = {.tv_sec = 2, .tv_nsec = 500};
   __kernel_timespec at_three = {.tv_sec = 3 + start / kSecondNs, .tv_nsec = start % kSecondNs};
-  Request relative;
-  Request absolute;
+  Asked relative;
+  Asked absolute;
   StartTimeout(&relative, &in_two, 0, 0);
   StartTimeout(&absolute, &at_three, 0, IORING_TIMEOUT_ABS);
   Run(10 * kSecondNs);
@@ -175,12 +76,12 @@ TEST_F(SimulatedRequests, ATimeoutComesAtItsTime) {
 
 TEST_F(SimulatedRequests, ATimeoutThatWasRemovedLeavesNoTraceOnTheClock) {
   __kernel_timespec in_an_hour = {.tv_sec = 3600, .tv_nsec = 0};
-  Request timeout;
-  Request remove;
-  Request again;
+  Asked timeout;
+  Asked remove;
+  Asked again;
   StartTimeout(&timeout, &in_an_hour, 0, 0);
   Run(kQuietNs);
-  for (Request* request : {&remove, &again}) {
+  for (Asked* request : {&remove, &again}) {
     io_uring_sqe* sqe = Sqe();
     io_uring_prep_timeout_remove(sqe, timeout.number(), 0);
     Start(request, sqe);
@@ -195,9 +96,9 @@ TEST_F(SimulatedRequests, ATimeoutThatWasRemovedLeavesNoTraceOnTheClock) {
 TEST_F(SimulatedRequests, ATimeoutEndsAfterSoManyCompletionsOfOthers) {
   __kernel_timespec in_an_hour = {.tv_sec = 3600, .tv_nsec = 0};
   __kernel_timespec now = {.tv_sec = 0, .tv_nsec = 0};
-  Request counting;
-  Request other;
-  Request nops[2];
+  Asked counting;
+  Asked other;
+  Asked nops[2];
   StartTimeout(&counting, &in_an_hour, 2, 0);
   StartTimeout(&other, &now, 0, 0);
   Run(kQuietNs);
@@ -210,12 +111,53 @@ TEST_F(SimulatedRequests, ATimeoutEndsAfterSoManyCompletionsOfOthers) {
   EXPECT_EQ(counting.results, Results{0});
 }
 
-TEST_F(SimulatedRequests, ATimeoutOfAnotherClockIsRefused) {
+TEST_F(SimulatedRequests, ATimeoutOfTwoClocksIsRefused) {
   __kernel_timespec time = {.tv_sec = 1, .tv_nsec = 0};
-  Request timeout;
-  StartTimeout(&timeout, &time, 0, IORING_TIMEOUT_REALTIME);
+  Asked timeout;
+  StartTimeout(&timeout, &time, 0, IORING_TIMEOUT_REALTIME | IORING_TIMEOUT_BOOTTIME);
   Run(kQuietNs);
   EXPECT_EQ(timeout.results, Results{-EINVAL});
+}
+
+__kernel_timespec ToTimespec(int64_t ns) { return {.tv_sec = ns / kSecondNs, .tv_nsec = ns % kSecondNs}; }
+
+TEST_F(SimulatedRequests, TheClocksOfAMachineThatDoesNotSleep) {
+  EXPECT_GE(kernel_.ClockNs(CLOCK_BOOTTIME), Now());
+  EXPECT_LT(kernel_.ClockNs(CLOCK_BOOTTIME), Now() + kCallsNs);
+  constexpr int64_t kFiftyYearsNs = int64_t{50} * 365 * 86'400 * kSecondNs;
+  EXPECT_GT(kernel_.ClockNs(CLOCK_REALTIME), kFiftyYearsNs);
+  Kernel other((KernelOptions()));
+  EXPECT_EQ(other.ClockNs(CLOCK_REALTIME), kernel_.ClockNs(CLOCK_REALTIME)) << "each machine starts at the same time";
+}
+
+// Set a minute forwards, then two back.
+TEST_F(SimulatedRequests, ATimeOfTheRealtimeClockMovesWhenItIsSetAndATimeFromNowDoesNot) {
+  const int64_t start = Now();
+  const int64_t wall = kernel_.ClockNs(CLOCK_REALTIME);
+  __kernel_timespec in_100_s = {.tv_sec = 100, .tv_nsec = 0};
+  __kernel_timespec at_100_s = ToTimespec(wall + 100 * kSecondNs);
+  __kernel_timespec at_200_s = ToTimespec(wall + 200 * kSecondNs);
+  Asked relative;
+  Asked sooner;
+  Asked later;
+  StartTimeout(&relative, &in_100_s, 0, IORING_TIMEOUT_REALTIME);
+  StartTimeout(&sooner, &at_100_s, 0, IORING_TIMEOUT_ABS | IORING_TIMEOUT_REALTIME);
+  StartTimeout(&later, &at_200_s, 0, IORING_TIMEOUT_ABS | IORING_TIMEOUT_REALTIME);
+  Run(kQuietNs);
+  kernel_.SetClock(kernel_.ClockNs(CLOCK_REALTIME) + 60 * kSecondNs);
+  Run(50 * kSecondNs);
+  EXPECT_EQ(sooner.results, Results{-ETIME});
+  EXPECT_NEAR(static_cast<double>(sooner.ended_ns - start), 40e9, 1e8);
+  kernel_.SetClock(kernel_.ClockNs(CLOCK_REALTIME) - 120 * kSecondNs);
+  Run(100 * kSecondNs);
+  EXPECT_NEAR(static_cast<double>(relative.ended_ns - start), 100e9, 1e8);
+  EXPECT_TRUE(later.in_flight());
+  Run(200 * kSecondNs);
+  EXPECT_NEAR(static_cast<double>(later.ended_ns - start), 260e9, 1e8);
+  // What has come, or was cancelled, is armed no more when the clock is set.
+  kernel_.SetClock(wall);
+  Run(1000 * kSecondNs);
+  EXPECT_EQ(later.results, Results{-ETIME});
 }
 
 // --- Polls
@@ -225,7 +167,7 @@ TEST_F(SimulatedRequests, APollTellsWhatIsThereAndWhatWasNotAskedFor) {
   ASSERT_EQ(kernel_.SocketPair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
   EXPECT_EQ(Send(fds[0], 10), 10);
   kernel_.Shutdown(fds[0], SHUT_RDWR);
-  Request poll;
+  Asked poll;
   StartPoll(&poll, fds[1], POLLIN, /*multishot=*/false);
   Run(kQuietNs);
   EXPECT_EQ(poll.results, Results{POLLIN | POLLHUP | POLLRDHUP});
@@ -236,7 +178,7 @@ TEST_F(SimulatedRequests, APollTellsWhatIsThereAndWhatWasNotAskedFor) {
 TEST_F(SimulatedRequests, AMultishotPollTellsOfEachChangeUntilItIsRemoved) {
   int fds[2];
   ASSERT_EQ(kernel_.SocketPair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-  Request poll;
+  Asked poll;
   StartPoll(&poll, fds[1], POLLIN, /*multishot=*/true);
   Run(kQuietNs);
   EXPECT_EQ(poll.results, Results{});
@@ -246,7 +188,7 @@ TEST_F(SimulatedRequests, AMultishotPollTellsOfEachChangeUntilItIsRemoved) {
   EXPECT_EQ(poll.results, Results{POLLIN}) << "what stays as it is is told once";
   Send(fds[0], 1);
   EXPECT_EQ(poll.results, (Results{POLLIN, POLLIN}));
-  Request remove;
+  Asked remove;
   io_uring_sqe* sqe = Sqe();
   io_uring_prep_poll_remove(sqe, poll.number());
   Start(&remove, sqe);
@@ -260,7 +202,7 @@ TEST_F(SimulatedRequests, AMultishotPollTellsOfEachChangeUntilItIsRemoved) {
 TEST_F(SimulatedRequests, ALevelTriggeredPollIsRefused) {
   int fds[2];
   ASSERT_EQ(kernel_.SocketPair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-  Request poll;
+  Asked poll;
   io_uring_sqe* sqe = Sqe();
   io_uring_prep_poll_add(sqe, fds[0], POLLIN);
   sqe->len = IORING_POLL_ADD_LEVEL;
@@ -276,7 +218,7 @@ TEST_F(SimulatedRequests, ALevelTriggeredPollIsRefused) {
 TEST_F(SimulatedRequests, APipeHoldsItsPagesAndGivesThemBackWhole) {
   const Pipe2 pipe(&kernel_);
   EXPECT_EQ(Write(pipe.write, 70'000), 65'536) << "a short write, not a wait";
-  Request waits;
+  Asked waits;
   const std::vector<std::byte> page(4096);
   StartWrite(&waits, pipe.write, page);
   Run(kQuietNs);
@@ -291,7 +233,7 @@ TEST_F(SimulatedRequests, BytesThatDoNotFitIntoTheLastPageOfAPipeTakeAnother) {
   const Pipe2 pipe(&kernel_);
   for (int page = 0; page < 16; ++page) EXPECT_EQ(Write(pipe.write, 3000), 3000);
   EXPECT_EQ(Write(pipe.write, 1000), 1000) << "behind the last bytes";
-  Request waits;
+  Asked waits;
   const std::vector<std::byte> data(1000);
   StartWrite(&waits, pipe.write, data);
   Run(kQuietNs);
@@ -316,7 +258,7 @@ TEST_F(SimulatedRequests, APipeWithoutAWriterEndsAndWithoutAReaderBreaks) {
 TEST_F(SimulatedRequests, WhoWaitsAtAPipeIsToldThatTheOtherEndIsClosed) {
   Pipe2 ended(&kernel_);
   std::vector<std::byte> buffer(10);
-  Request reads;
+  Asked reads;
   io_uring_sqe* sqe = Sqe();
   io_uring_prep_read(sqe, ended.read, buffer.data(), static_cast<unsigned>(buffer.size()), 0);
   Start(&reads, sqe);
@@ -327,7 +269,7 @@ TEST_F(SimulatedRequests, WhoWaitsAtAPipeIsToldThatTheOtherEndIsClosed) {
   EXPECT_EQ(reads.results, Results{0});
   Pipe2 broken(&kernel_);
   EXPECT_EQ(Write(broken.write, 65'536), 65'536);
-  Request writes;
+  Asked writes;
   StartWrite(&writes, broken.write, buffer);
   Run(kQuietNs);
   EXPECT_TRUE(writes.in_flight());
@@ -355,6 +297,83 @@ TEST_F(SimulatedFaults, WritesOfAPageAreNeverShort) {
     EXPECT_GE(Read(pipe.read, 4096), 1);
   }
   EXPECT_GT(shorter, 0) << "but larger ones are";
+}
+
+// --- Eventfds
+
+class Counter {
+ public:
+  Counter(Kernel* kernel, unsigned count, int flags) : kernel_(kernel), fd(kernel->EventFd(count, flags)) {
+    EXPECT_GE(fd, 0);
+  }
+  Counter(const Counter&) = delete;
+  Counter& operator=(const Counter&) = delete;
+  ~Counter() { kernel_->Close(fd); }
+
+ private:
+  Kernel* const kernel_;
+
+ public:
+  const int fd;
+};
+
+constexpr uint64_t kCountMax = std::numeric_limits<uint64_t>::max() - 1;
+
+TEST_F(SimulatedRequests, ACounterIsEmptiedOrCountedDown) {
+  const Counter counter(&kernel_, 3, EFD_CLOEXEC);
+  const Counter semaphore(&kernel_, 2, EFD_SEMAPHORE | EFD_NONBLOCK);
+  uint64_t count = 0;
+  const auto read = [&](int fd) {
+    return Do([&](io_uring_sqe* sqe) { io_uring_prep_read(sqe, fd, &count, sizeof(count), 0); });
+  };
+  EXPECT_EQ(read(counter.fd), 8);
+  EXPECT_EQ(count, 3u);
+  EXPECT_EQ(kernel_.PollNow(counter.fd, POLLIN | POLLOUT), POLLOUT);
+  for (int left = 2; left > 0; --left) {
+    EXPECT_EQ(read(semaphore.fd), 8);
+    EXPECT_EQ(count, 1u);
+  }
+  EXPECT_EQ(Read(semaphore.fd, 4), -EINVAL);
+  EXPECT_EQ(Write(semaphore.fd, 16), -EINVAL);
+  EXPECT_EQ(kernel_.EventFd(0, 0x1234), -EINVAL);
+  EXPECT_EQ(Send(counter.fd, 1), -ENOTSOCK);
+  // Blocking or not, a request waits, and is cancelled.
+  for (const int fd : {counter.fd, semaphore.fd}) {
+    Asked waits;
+    io_uring_sqe* sqe = Sqe();
+    io_uring_prep_read(sqe, fd, &count, sizeof(count), 0);
+    Start(&waits, sqe);
+    Run(kQuietNs);
+    EXPECT_TRUE(waits.in_flight());
+    EXPECT_EQ(Cancel(waits), 0);
+    EXPECT_EQ(waits.results, Results{-ECANCELED});
+  }
+}
+
+TEST_F(SimulatedRequests, AWriteToAFullCounterWaitsForAReader) {
+  const Counter counter(&kernel_, 0, 0);
+  const auto write = [this, &counter](Asked* request, const uint64_t* count) {
+    io_uring_sqe* sqe = Sqe();
+    io_uring_prep_write(sqe, counter.fd, count, sizeof(*count), 0);
+    Start(request, sqe);
+    Run(kQuietNs);
+  };
+  const uint64_t most = kCountMax;
+  const uint64_t too_much = kCountMax + 1;
+  const uint64_t one = 1;
+  Asked fills;
+  Asked none;
+  Asked waits;
+  write(&fills, &most);
+  EXPECT_EQ(fills.results, Results{8});
+  EXPECT_EQ(kernel_.PollNow(counter.fd, POLLIN | POLLOUT), POLLIN);
+  write(&none, &too_much);
+  EXPECT_EQ(none.results, Results{-EINVAL});
+  write(&waits, &one);
+  EXPECT_TRUE(waits.in_flight());
+  EXPECT_EQ(Read(counter.fd, 8), 8);
+  EXPECT_EQ(waits.results, Results{8});
+  EXPECT_EQ(Read(counter.fd, 8), 8);
 }
 
 }  // namespace
