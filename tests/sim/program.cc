@@ -81,8 +81,9 @@ class Generator {
     // Of TCP, what is sent in one batch may arrive in it or later: that depends on the network. And when a timeout
     // comes within a batch, when completions of it count for one, and who of several that were woken comes first, is
     // the kernel's affair.
-    const bool alone = std::any_of(program_.begin(), program_.end(), [](const Step& step) {
-      return step.kind == Kind::kPollMultishot || (step.kind == Kind::kTimeout && step.size != 0);
+    const bool alone = std::any_of(program_.begin(), program_.end(), [this](const Step& step) {
+      return step.kind == Kind::kPollMultishot || (step.kind == Kind::kTimeout && step.size != 0) ||
+             SharesBuffers(step);
     });
     for (size_t i = 1; i < program_.size(); ++i) {
       if (IsTcp(program_[i]) || alone || program_[i].kind == Kind::kTimeout)
@@ -316,6 +317,16 @@ class Generator {
     step.mask = kMasks[random_.Below(std::size(kMasks))];
     step.group = static_cast<int>(random_.Below(kWords + 1));
     if (kind == Kind::kSetWord || kind == Kind::kWakeWord) step.other = static_cast<int>(random_.Below(kWords));
+  }
+
+  // Another step may want the same buffers.
+  bool SharesBuffers(const Step& step) const {
+    const auto takes = [](const Step& some) {
+      return some.kind == Kind::kReceiveBuffer || some.kind == Kind::kReceiveMultishot;
+    };
+    return takes(step) && std::any_of(program_.begin(), program_.end(), [&](const Step& other) {
+             return &other != &step && takes(other) && other.group == step.group;
+           });
   }
 
   int CounterSize() { return kCounterSizes[random_.Below(std::size(kCounterSizes))]; }
