@@ -39,10 +39,11 @@ Task<> Holds(int rounds) {
       JoinHandle<> child = co_await Spawn([]() -> Task<> { co_await Yield(); }());
       co_await std::move(child);
     }
-    co_await WithTimeout(absl::Seconds(20), []() -> Task<> {
+    const absl::Status timed = co_await WithTimeout(absl::Seconds(20), []() -> Task<> {
       const ThreadBound inner("inner");
       co_await Yield();
     }());
+    EXPECT_TRUE(timed.ok());
   }
 }
 Task<> ManyHold(int rounds) {
