@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <utility>
 #include <vector>
@@ -11,6 +9,7 @@
 #include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/event.h"
+#include "kevent/kernel.h"
 #include "kevent/kevent.h"
 #include "runtime/os/event_wait.h"
 
@@ -65,10 +64,11 @@ Task<absl::StatusOr<FutexAnyResult>> FutexWaitAny(std::span<const FutexWord> wor
 }
 
 int FutexWake(const std::atomic<uint32_t>* word, int count, FutexScope scope) {
-  const int flag = scope == FutexScope::kPrivate ? FUTEX_PRIVATE_FLAG : 0;
-  const long woken = syscall(SYS_futex, word, FUTEX_WAKE | flag, count, nullptr, nullptr, 0);
+  // By the kernel that serves the ring, which knows who waits.
+  const int woken = kevent::Kernel::Current()->FutexWake(reinterpret_cast<const uint32_t*>(word), count,
+                                                         scope == FutexScope::kPrivate);
   EVRING_CHECK(woken >= 0, "the word is in memory that can be written to");
-  return static_cast<int>(woken);
+  return woken;
 }
 
 }  // namespace evring

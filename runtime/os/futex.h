@@ -38,7 +38,7 @@ enum class FutexResult {
 // beginning of the wait. Await on a worker; `word` outlives the await.
 // kCancelled: a stop came first. A wake that was given to this wait in spite of it is a success; none is lost.
 // kInvalidArgument (EFAULT): no memory. kUnavailable (EAGAIN): before Linux 6.7, no helper thread. kUnimplemented
-//   (ENOSYS): the kernel of a simulation may not have it.
+//   (ENOSYS): in a simulation without futexes.
 Task<absl::StatusOr<FutexResult>> FutexWait(const std::atomic<uint32_t>* word, uint32_t expected,
                                             FutexScope scope = FutexScope::kPrivate);
 
@@ -62,7 +62,8 @@ struct FutexAnyResult {
 Task<absl::StatusOr<FutexAnyResult>> FutexWaitAny(std::span<const FutexWord> words);
 
 // Wakes up to `count` of those that wait for `word`, tasks and threads, in the order in which they came; how many it
-// were. Change the word before. Any thread; never blocks.
+// were. Change the word before. Any thread; never blocks. In a simulation, on a worker: other threads wake those of the
+// real kernel.
 int FutexWake(const std::atomic<uint32_t>* word, int count, FutexScope scope = FutexScope::kPrivate);
 
 }  // namespace evring

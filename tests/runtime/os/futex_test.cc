@@ -209,6 +209,36 @@ Task<> Cancelled() {
 
 TEST_P(FutexTest, WhereverItIsCancelledTheWaitEnds) { Run(Cancelled()); }
 
+// --- On simulated machines, among tasks
+
+Task<> Toggle(Word* word, uint32_t mine, uint32_t theirs, int rounds, int* turns) {
+  for (int i = 0; i < rounds; ++i) {
+    while (word->load(std::memory_order_acquire) != mine) {
+      const absl::StatusOr<FutexResult> result = co_await FutexWait(word, theirs);
+      CO_ASSERT_OK(result);
+    }
+    ++*turns;
+    word->store(theirs, std::memory_order_release);
+    FutexWake(word, 1);
+  }
+}
+
+Task<> TakeTurns() {
+  Word word{1};
+  int turns = 0;
+  JoinHandle<> other = co_await Spawn(Toggle(&word, 2, 1, 20, &turns));
+  co_await Toggle(&word, 1, 2, 20, &turns);
+  co_await std::move(other);
+  EXPECT_EQ(turns, 40);
+}
+
+class SimulatedFutexTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedFutexTest,
+                         MachinesWith({1, 2, 4}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/36)),
+                         MachineName);
+
+TEST_P(SimulatedFutexTest, TasksTakeTurns) { RunOk(TakeTurns()); }
+
 // --- Several words
 
 Task<absl::StatusOr<FutexAnyResult>> WaitAny(std::vector<FutexWord> words) { co_return co_await FutexWaitAny(words); }
