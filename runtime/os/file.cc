@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -9,10 +11,19 @@
 #include "kevent/canary.h"
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
+#include "runtime/blocking.h"
 #include "runtime/io.h"
+#include "runtime/os/internal/machine.h"
+#include "runtime/os/internal/request.h"
 
 namespace evring {
+
+using internal::CheckPath;
+
 namespace {
+
+constexpr size_t kReadStepMin = size_t{16} << 10;
+constexpr size_t kReadStepMax = size_t{1} << 20;
 
 // What one request can say of `size` bytes.
 unsigned RequestBytes(size_t size) { return static_cast<unsigned>(std::min<size_t>(size, INT32_MAX)); }
@@ -27,7 +38,7 @@ class OpenOperation final : public IoOperation<OpenOperation> {
   void Prepare(io_uring_sqe* sqe) { io_uring_prep_openat(sqe, AT_FDCWD, path_, flags_ | O_CLOEXEC, mode_); }
   absl::StatusOr<File> Result(int32_t result, uint32_t) {
     if (result < 0) return kevent::ErrnoToStatus(result, absl::StrCat("open ", path_));
-    return File(result);
+    return File(result, flags_);
   }
 
   const char* const path_;
@@ -69,6 +80,26 @@ class WriteOperation final : public IoOperation<WriteOperation> {
 
   const std::span<const std::byte> data_;
   const uint64_t offset_;
+};
+
+// Behind the end, wherever the file was opened to be written. (RWF_APPEND)
+class AppendOperation final : public IoOperation<AppendOperation> {
+ public:
+  AppendOperation(int fd, std::span<const std::byte> data)
+      : IoOperation(kevent::EventType::kFileWrite, fd), data_(data) {}
+
+ private:
+  friend IoOperation;
+  void Prepare(io_uring_sqe* sqe) {
+    io_uring_prep_write(sqe, fd(), data_.data(), RequestBytes(data_.size()), 0);
+    sqe->rw_flags = RWF_APPEND;
+  }
+  absl::StatusOr<size_t> Result(int32_t result, uint32_t) {
+    if (result < 0) return kevent::ErrnoToStatus(result, "append", fd());
+    return static_cast<size_t>(result);
+  }
+
+  const std::span<const std::byte> data_;
 };
 
 class SyncOperation final : public IoOperation<SyncOperation> {
@@ -117,12 +148,6 @@ class UnlinkOperation final : public IoOperation<UnlinkOperation> {
   const char* const path_;
 };
 
-// A path with a NUL in it would name another file.
-absl::Status CheckPath(const std::string& path) {
-  if (path.find('\0') == std::string::npos) return absl::OkStatus();
-  return absl::InvalidArgumentError("a path has a NUL in it");
-}
-
 }  // namespace
 
 Task<absl::StatusOr<File>> File::Open(std::string path, int flags, mode_t mode) {
@@ -145,6 +170,49 @@ Task<absl::Status> File::WriteAt(std::span<const std::byte> data, uint64_t offse
   co_return absl::OkStatus();
 }
 
+Task<absl::Status> File::Append(std::span<const std::byte> data) const {
+  if (!appends_) {
+    // A simulated kernel does not know the flag, and would write at the offset.
+    if (absl::Status status = internal::CheckMachine("append without O_APPEND"); !status.ok()) co_return status;
+  }
+  while (!data.empty()) {
+    const absl::StatusOr<size_t> n = co_await AppendOperation(fd(), data);
+    if (!n.ok()) co_return n.status();
+    if (*n == 0) co_return kevent::ErrnoToStatus(EIO, "append: nothing was taken", fd());
+    data = data.subspan(*n);
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::StatusOr<FileInfo>> File::Info() const {
+  struct statx info;
+  io_uring_sqe sqe = {};
+  io_uring_prep_statx(&sqe, fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &info);
+  const int32_t rc = co_await internal::Perform(kevent::EventType::kOpen, sqe);
+  if (rc < 0) co_return kevent::ErrnoToStatus(rc, "statx", fd());
+  co_return FileInfo(info);
+}
+
+Task<absl::Status> File::Truncate(uint64_t size) const {
+  if (internal::Serves(internal::kOpFtruncate) || !internal::CheckMachine("ftruncate").ok()) {
+    io_uring_sqe sqe = {};
+    io_uring_prep_rw(internal::kOpFtruncate, &sqe, fd(), nullptr, 0, size);
+    const int32_t rc = co_await internal::Perform(kevent::EventType::kFileWrite, sqe);
+    co_return kevent::ErrnoToStatus(rc, "ftruncate", fd());
+  }
+  const auto truncate = [fd = fd(), size] {
+    return kevent::ErrnoToStatus(ftruncate(fd, static_cast<off_t>(size)) == 0 ? 0 : errno, "ftruncate", fd);
+  };
+  co_return co_await RunBlocking(truncate);
+}
+
+Task<absl::Status> File::Allocate(uint64_t offset, uint64_t size) const {
+  io_uring_sqe sqe = {};
+  io_uring_prep_fallocate(&sqe, fd(), 0, static_cast<off_t>(offset), static_cast<off_t>(size));
+  const int32_t rc = co_await internal::Perform(kevent::EventType::kFileWrite, sqe);
+  co_return kevent::ErrnoToStatus(rc, "fallocate", fd());
+}
+
 Task<absl::Status> File::SyncToDisk(Sync what) const { co_return co_await SyncOperation(fd(), what); }
 
 Task<absl::Status> Rename(std::string from, std::string to) {
@@ -158,6 +226,30 @@ Task<absl::Status> Unlink(std::string path) {
   absl::Status status = CheckPath(path);
   if (status.ok()) status = co_await UnlinkOperation(path.c_str());
   co_return status;
+}
+
+Task<absl::StatusOr<std::string>> ReadFile(std::string path, size_t limit) {
+  absl::StatusOr<File> file = co_await File::Open(path, O_RDONLY);
+  if (!file.ok()) co_return file.status();
+  std::string content;
+  size_t step = kReadStepMin;
+  for (;;) {
+    // One byte beyond the limit tells the end from too much.
+    const size_t size = content.size();
+    const size_t room = limit - size < step ? limit - size + 1 : step;
+    content.resize(size + room);
+    const absl::StatusOr<size_t> n =
+        co_await file->ReadAt(std::as_writable_bytes(std::span(content).subspan(size)), size);
+    if (!n.ok()) {
+      co_return kevent::ErrnoToStatus(kevent::StatusErrno(n.status()), absl::StrCat("read ", path));
+    }
+    content.resize(size + *n);
+    if (*n == 0) co_return content;
+    if (content.size() > limit) {
+      co_return absl::ResourceExhaustedError(absl::StrCat("read ", path, ": more than ", limit, " bytes"));
+    }
+    step = std::min(2 * step, kReadStepMax);
+  }
 }
 
 namespace {

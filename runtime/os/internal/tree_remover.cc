@@ -1,0 +1,130 @@
+#include "runtime/os/internal/tree_remover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "kevent/errors.h"
+
+namespace evring::internal {
+namespace {
+
+constexpr int kNamesInStep = 256;
+constexpr size_t kNamesAtOnce = 1024;
+constexpr int kAttemptsMax = 100;  // at a directory that others fill again
+
+int UnlinkAt(int at, const std::string& name, int flags) { return unlinkat(at, name.c_str(), flags) == 0 ? 0 : -errno; }
+
+}  // namespace
+
+absl::StatusOr<bool> TreeRemover::Step() {
+  for (int i = 0; i < kNamesInStep && !done_; ++i) {
+    absl::Status status;
+    if (!begun_) {
+      status = Begin();
+    } else if (Level& level = levels_.back(); level.next < level.names.size()) {
+      status = RemoveNext();
+    } else {
+      status = ReadAgain();
+    }
+    if (!status.ok()) return status;
+  }
+  return done_;
+}
+
+absl::Status TreeRemover::Begin() {
+  begun_ = true;
+  int rc = UnlinkAt(AT_FDCWD, path_, 0);
+  if (rc == -EISDIR || rc == -EPERM) {  // Linux says the one of a directory, POSIX the other
+    const int of_directory = UnlinkAt(AT_FDCWD, path_, AT_REMOVEDIR);
+    if (of_directory == -ENOTEMPTY || of_directory == -EEXIST) {
+      Level root;
+      root.name = path_;
+      const int opened = root.directory.Open(AT_FDCWD, path_.c_str(), /*follow=*/false);
+      if (opened != 0) return Failed(opened, "open directory ");
+      levels_.push_back(std::move(root));
+      return absl::OkStatus();
+    }
+    if (of_directory != -ENOTDIR) rc = of_directory;
+  }
+  done_ = rc == 0 || rc == -ENOENT;
+  return done_ ? absl::OkStatus() : Failed(rc, "remove ");
+}
+
+absl::Status TreeRemover::RemoveNext() {
+  Level& level = levels_.back();
+  const FoundName& found = level.names[level.next];
+  int rc = found.type == FileType::kDirectory ? -EISDIR : UnlinkAt(fd(), found.name, 0);
+  if (rc == -EISDIR || rc == -EPERM) {
+    const int of_directory = UnlinkAt(fd(), found.name, AT_REMOVEDIR);
+    if (of_directory == -ENOTEMPTY || of_directory == -EEXIST) {
+      if (++level.attempts > kAttemptsMax) return Failed(of_directory, "rmdir ", found.name);
+      return Descend(found.name);
+    }
+    // ENOTDIR: no directory, or not any more.
+    if (of_directory != -ENOTDIR) {
+      rc = of_directory;
+    } else if (rc == -EISDIR) {
+      rc = UnlinkAt(fd(), found.name, 0);
+    }
+  }
+  if (rc != 0 && rc != -ENOENT) return Failed(rc, "remove ", found.name);
+  ++level.next;
+  level.attempts = 0;
+  return absl::OkStatus();
+}
+
+absl::Status TreeRemover::Descend(const std::string& name) {
+  Level below;
+  below.name = name;
+  const int rc = below.directory.Open(fd(), name.c_str(), /*follow=*/false);
+  if (rc == -ENOENT || rc == -ENOTDIR) return absl::OkStatus();  // looked at once more
+  if (rc != 0) return Failed(rc, "open directory ", name);
+  // Something else is mounted there: its content is not this tree's.
+  if (below.directory.device() != levels_.back().directory.device()) return Failed(-EBUSY, "remove ", name);
+  if (levels_.size() >= kOpenMax) levels_[levels_.size() - kOpenMax].directory.Close();
+  levels_.push_back(std::move(below));
+  return absl::OkStatus();
+}
+
+absl::Status TreeRemover::ReadAgain() {
+  Level& level = levels_.back();
+  level.names.clear();
+  level.next = 0;
+  int rc = level.directory.Rewind();
+  if (rc == 0) rc = level.directory.Read(kNamesAtOnce, &level.names);
+  if (rc < 0) return Failed(rc, "read directory ");
+  return level.names.empty() ? Ascend() : absl::OkStatus();
+}
+
+// The last level is empty. Its removal is the next thing to be done in the one above.
+absl::Status TreeRemover::Ascend() {
+  if (levels_.size() == 1) {
+    const int rc = UnlinkAt(AT_FDCWD, path_, AT_REMOVEDIR);
+    if (rc == -ENOTEMPTY || rc == -EEXIST) {
+      if (++levels_.back().attempts > kAttemptsMax) return Failed(rc, "rmdir ");
+      return absl::OkStatus();
+    }
+    if (rc != 0 && rc != -ENOENT) return Failed(rc, "rmdir ");
+    levels_.clear();
+    done_ = true;
+    return absl::OkStatus();
+  }
+  Level& above = levels_[levels_.size() - 2];
+  if (!above.directory.is_open()) {
+    if (const int rc = levels_.back().directory.OpenParent(&above.directory); rc != 0) return Failed(rc, "open .. of ");
+  }
+  levels_.pop_back();
+  return absl::OkStatus();
+}
+
+// Of `name` in the last level, or of that level.
+absl::Status TreeRemover::Failed(int rc, const char* call, const std::string& name) const {
+  std::string path = levels_.empty() ? path_ : levels_.front().name;
+  for (size_t i = 1; i < levels_.size(); ++i) absl::StrAppend(&path, "/", levels_[i].name);
+  if (!name.empty()) absl::StrAppend(&path, "/", name);
+  return kevent::ErrnoToStatus(rc, absl::StrCat(call, path));
+}
+
+}  // namespace evring::internal
