@@ -1,8 +1,8 @@
 // await_site.h: where a task awaits, and what, written by the task at each co_await and read by others at any time.
 //
-// Every co_await of a task that may suspend leaves its place in the source, the type of what is awaited and, from
-// requests to the kernel, the event's type and descriptor: three stores to memory that the wait writes anyway. An await
-// of another Task leaves nothing, as it does not suspend by itself; so what stands here is the innermost await.
+// A co_await that suspends leaves its place in the source, the type of what is awaited and, from requests to the
+// kernel, the event's type and descriptor: three stores to memory that the wait writes anyway. An await of another Task
+// leaves nothing, as it does not suspend by itself; so what stands here is the innermost await.
 //
 // A reader (task_dump.h) sees each of the fields as it was at some time, not all of them at the same.
 

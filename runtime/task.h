@@ -55,15 +55,17 @@ inline constinit thread_local char* last_frame = nullptr;
 template <class A>
 concept HasAwaiter = requires(A&& a) { static_cast<A&&>(a).operator co_await(); };
 
-// An awaiter that stays where it is. (gcc 12 copies one that is handed on by reference.)
+// An awaiter that stays where it is (gcc 12 copies one that is handed on by reference), and notes that it is awaited as
+// soon as it suspends.
 template <class A>
 class AwaiterThere {
  public:
-  explicit AwaiterThere(A& awaiter) : awaiter_(awaiter) {}
+  AwaiterThere(A& awaiter, std::source_location where) : awaiter_(awaiter), where_(where) {}
   decltype(auto) await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return awaiter_.await_ready(); }
   template <class Promise>
   decltype(auto) await_suspend(std::coroutine_handle<Promise> handle) noexcept(
       noexcept(std::declval<A&>().await_suspend(handle))) {
+    handle.promise().context()->site().template Await<A>(where_);
     return awaiter_.await_suspend(handle);
   }
   decltype(auto) await_resume() noexcept(noexcept(std::declval<A&>().await_resume())) {
@@ -72,6 +74,7 @@ class AwaiterThere {
 
  private:
   A& awaiter_;
+  const std::source_location where_;
 };
 
 // What every promise has: who goes on when it ends, and which task it belongs to.
@@ -109,11 +112,11 @@ class PromiseBase {
   template <class A>
   auto await_transform(A&& awaited, std::source_location where = std::source_location::current()) noexcept {
     EVRING_CHECK(context_ != nullptr, "a task is awaited on a worker: by a task, Spawn or Run");
-    context_->site().template Await<A>(where);
     if constexpr (HasAwaiter<A>) {
+      context_->site().template Await<A>(where);
       return static_cast<A&&>(awaited).operator co_await();
     } else {
-      return AwaiterThere<std::remove_reference_t<A>>(awaited);
+      return AwaiterThere<std::remove_reference_t<A>>(awaited, where);
     }
   }
   template <class T>
