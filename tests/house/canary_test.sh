@@ -107,6 +107,8 @@ breaks listed net/http/stray.h '// nobody compiles this' 'not named'
 
 breaks readmes net/README.md 'see [rings](../kevent/rings.md)' 'leads to ../kevent/rings.md'
 keeps readmes net/README.md 'see [ring.h](../kevent/ring.h) and [below](#below)'
+keeps readmes net/README.md $'```cpp\nauto add = [](int x) { return x; };\n```'
+breaks readmes net/README.md $'```cpp\nint x;\n```\n\nsee [rings](../kevent/rings.md)' 'leads to ../kevent/rings.md'
 good_tree
 rm bench/README.md
 output=$("$rules" readmes .) && fail "rule 'readmes' does not see a folder without README.md"

@@ -1,11 +1,12 @@
 #!/bin/bash
-# man_pages.sh ROOT: checks the manual pages of a checkout, and what docs/kevent.md says of its tests.
+# man_pages.sh ROOT: checks the manual pages of a checkout, and what docs/kevent.md and docs/runtime.md say of tests.
 #
 #   - mandoc finds nothing to warn of, and a page that another one refers to is there
 #   - each call that kevent/kevent.h declares has its page in docs/man, and each page of section 3 is that of a call
 #   - each error of a page has a test, each error that is tested stands in the page. A test in tests/kevent names both, as
 #     "kevent_wait EINTR"; EXPECT_FAILS of c_interface_util.h checks the call and the errno against that text
-#   - the table of docs/kevent.md has the rows K1 to K21, and each test that it names as `Suite.Test` is there
+#   - the table of docs/kevent.md has the rows K1 to K21, that of docs/runtime.md R1 to R14 without R12, and each test that
+#     they name as `Suite.Test` is there, in a file that they name
 #
 # One line a violation. Leaves with 1 if there is one, with 2 if it could not look.
 set -euo pipefail
@@ -39,13 +40,32 @@ check() {
     [[ -e docs/man/$name.$section ]] || echo "docs/man: a page refers to $name($section), which is not there"
   done < <(sed -n 's/^\.Xr \(kevent[a-z_]*\) \([37]\).*/\1 \2/p' docs/man/* | sort -u)
 
-  local row suite test
-  for row in {1..21}; do
-    grep -qE "^[|] K$row [|].*(\`[A-Z][A-Za-z]+[.][A-Z]|_test[.]sh)" docs/kevent.md || echo "docs/kevent.md: no test shows K$row"
+  check_rows docs/kevent.md K{1..21}
+  check_rows docs/runtime.md R{1..11} R13 R14
+}
+
+# The file of each test, as "Suite.Test".
+declare -A file_of
+while IFS='|' read -r file test; do
+  file_of[$test]=$file
+done < <(grep -rsoE '^TEST[_A-Z]*\([A-Za-z]+, [A-Za-z0-9]+\)' tests | sed -E 's/^tests\/([^:]*):[A-Z_]*\((.*), (.*)\)$/\1|\2.\3/')
+
+# check_rows DOCUMENT ROW...: each row names a test; each test that the document names is there, and so is its file's name.
+check_rows() {
+  local document=$1 row test file
+  shift
+  for row; do
+    grep -qE "^[|] $row [|].*(\`[A-Z][A-Za-z]+[.][A-Z]|_test[.]sh)" "$document" || echo "$document: no test shows $row"
   done
-  while IFS=. read -r suite test; do
-    grep -rqsE "^TEST[_A-Z]*\($suite, $test\)" tests || echo "docs/kevent.md: there is no test $suite.$test"
-  done < <(grep -oE '`[A-Z][A-Za-z]+[.][A-Z][A-Za-z0-9]+`' docs/kevent.md | tr -d '`' | sort -u)
+  while read -r test; do
+    file=${file_of[$test]-}
+    if [[ -z $file ]]; then
+      echo "$document: there is no test $test"
+    # By its name, or as one of several.
+    elif ! grep -qE "$file|${file%/*}/[a-z_]*[*]" "$document"; then
+      echo "$document: does not name $file, of $test"
+    fi
+  done < <(grep -oE '`[A-Z][A-Za-z]+[.][A-Z][A-Za-z0-9]+`' "$document" | tr -d '`' | sort -u)
 }
 
 violations=$(check)

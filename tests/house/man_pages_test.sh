@@ -1,6 +1,6 @@
 #!/bin/bash
-# man_pages_test.sh: the manual pages of this repository are in order (man_pages.sh), and pages that are broken one by one
-# are not.
+# man_pages_test.sh: the manual pages of this repository, and what its documents say of tests, are in order (man_pages.sh);
+# what is broken one by one is not.
 set -euo pipefail
 
 pages=$PWD/tests/house/man_pages.sh
@@ -14,10 +14,10 @@ trap 'rm -rf "$scratch"' EXIT
 breaks() {
   rm -rf "$scratch/tree"
   mkdir -p "$scratch"/tree/{docs,kevent,tests/kevent}
-  cp -r "$root/docs/man" "$root/docs/kevent.md" "$scratch/tree/docs/"
+  cp -r "$root/docs/man" "$root"/docs/{kevent,runtime}.md "$scratch/tree/docs/"
   cp "$root/kevent/kevent.h" "$scratch/tree/kevent/"
   cp "$root"/tests/kevent/*.cc "$scratch/tree/tests/kevent/"
-  cp -r "$root"/tests/{model,runtime,examples} "$scratch/tree/tests/"
+  cp -r "$root"/tests/{model,runtime,examples,net,sim} "$scratch/tree/tests/"
   if [[ $1 == rm ]]; then rm "$scratch/tree/$2"; else sed -i "$1" "$scratch/tree/$2"; fi
   local output code=0
   output=$("$pages" "$scratch/tree") || code=$?
@@ -34,3 +34,7 @@ breaks 's/kevent_cancel EALREADY/some other text/' tests/kevent/c_interface_test
 breaks '/^\.It Bq Er EDEADLK/d' docs/man/kevent_destroy.3 'silent on EDEADLK'
 breaks 's/CWait.NullWakesOneOrAll/CWait.NullWakesNobody/' docs/kevent.md 'there is no test CWait.NullWakesNobody'
 breaks '/^| K14 |/d' docs/kevent.md 'no test shows K14'
+breaks 's/TaskStack.TenMillionAwaitsInALoopAreFlat/TaskStack.TenMillionAwaitsGrow/' docs/runtime.md 'docs/runtime.md: there is no test TaskStack'
+breaks 's/^TEST_P(TimeoutTest, AfterTheDeadline/&s/' tests/runtime/timeout_test.cc 'no test TimeoutTest.AfterTheDeadlineTheTaskIsStopped'
+breaks 's@runtime/cpu_quota_test.cc@runtime/runtime_test.cc@' docs/runtime.md 'docs/runtime.md: does not name runtime/cpu_quota_test.cc'
+breaks '/^| R13 |/d' docs/runtime.md 'docs/runtime.md: no test shows R13'

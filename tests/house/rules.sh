@@ -7,7 +7,7 @@
 #   includes   files of the repository are included from its root, internal/ only by its own folder and the tests, and
 #              each header has the guard that its path prescribes.
 #   listed     each C++ file is named in its folder's BUILD.bazel, so that it is compiled and its header checked.
-#   readmes    each folder of the root has a README.md, every relative link in a Markdown file leads to a file, and README.md
+#   readmes    each folder of the root has a README.md, every relative link in a Markdown file, but in a block of code, leads to a file, and README.md
 #              gives the command that .ci/run calls.
 #   portable   no path of one machine, no host name of a package registry.
 #   finished   no TODO, FIXME, XXX and no number of an issue in a source file.
@@ -142,7 +142,7 @@ rule_readmes() {
       link=${link%%[)# ]*}
       [[ -z $link || $link == *://* || $link == mailto:* || -e $(dirname "$file")/$link ]] ||
         echo "$file:$line: leads to $link, which is not there"
-    done < <(grep -noE '\]\([^)]*\)?' "$file" || true)
+    done < <(sed '/^```/,/^```$/s/.*//' "$file" | grep -noE '\]\([^)]*\)?' || true)
   done < <(files -name '*.md')
 }
 
