@@ -59,13 +59,17 @@ absl::Status MessageQueue::Unlink(const std::string& name) {
 }
 
 absl::Status MessageQueue::TrySend(std::span<const std::byte> data, unsigned priority) {
-  if (mq_send(fd(), reinterpret_cast<const char*>(data.data()), data.size(), priority) == 0) return absl::OkStatus();
+  // Of no bytes too it is not to be null.
+  const char* const bytes = data.empty() ? "" : reinterpret_cast<const char*>(data.data());
+  if (mq_send(fd(), bytes, data.size(), priority) == 0) return absl::OkStatus();
   return kevent::ErrnoToStatus(errno, "mq_send", fd());
 }
 
 absl::StatusOr<ReceivedMessage> MessageQueue::TryReceive(std::span<std::byte> buffer) {
   ReceivedMessage message;
-  const ssize_t bytes = mq_receive(fd(), reinterpret_cast<char*>(buffer.data()), buffer.size(), &message.priority);
+  char none;
+  char* const into = buffer.empty() ? &none : reinterpret_cast<char*>(buffer.data());
+  const ssize_t bytes = mq_receive(fd(), into, buffer.size(), &message.priority);
   if (bytes < 0) return kevent::ErrnoToStatus(errno, "mq_receive", fd());
   message.bytes = static_cast<size_t>(bytes);
   return message;

@@ -244,6 +244,7 @@ Task<> Errors(std::string name) {
   std::array<std::byte, 7> small;
   const absl::StatusOr<ReceivedMessage> received = co_await queue.Receive(small);
   EXPECT_EQ(kevent::StatusErrno(received.status()), EMSGSIZE) << received.status();
+  EXPECT_EQ(kevent::StatusErrno(queue.TryReceive({}).status()), EMSGSIZE);
   CO_ASSERT_OK_AND_ASSIGN(MessageQueue reader, MessageQueue::Open(name, O_RDONLY));
   status = co_await reader.Send(Bytes("1"));
   EXPECT_EQ(kevent::StatusErrno(status), EBADF) << status;
