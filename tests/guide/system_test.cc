@@ -20,11 +20,19 @@
 #include "kevent/errors.h"
 #include "kevent/event.h"
 #include "runtime/blocking.h"
+#include "runtime/generator.h"
+#include "runtime/os/directory.h"
 #include "runtime/os/event_wait.h"
 #include "runtime/os/file.h"
+#include "runtime/os/file_info.h"
 #include "runtime/os/file_lock.h"
+#include "runtime/os/pipe.h"
+#include "runtime/os/process_options.h"
+#include "runtime/os/run_process.h"
 #include "runtime/os/signals.h"
+#include "runtime/os/temp_file.h"
 #include "runtime/runtime.h"
+#include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "tests/runtime/runtime_test_util.h"
 
@@ -57,7 +65,10 @@ TEST(TheSystem, AnErrorKeepsItsErrno) {
   EXPECT_EQ(kevent::StatusErrno(status), ENOENT);
 }
 
-Task<absl::Status> SaveSettings(std::string path, std::string text) {
+Task<absl::Status> AddSetting(std::string path, std::string line) {
+  absl::StatusOr<std::string> settings = co_await ReadFile(path, /*limit=*/1 << 20);
+  if (!settings.ok() && !absl::IsNotFound(settings.status())) co_return settings.status();
+  const std::string text = settings.ok() ? *settings + line : line;
   co_return co_await ReplaceFile(path, std::as_bytes(std::span(text)));
 }
 
@@ -72,12 +83,60 @@ Task<absl::StatusOr<int>> CountWords(std::string path) {
   co_return co_await RunBlocking(std::move(count));
 }
 
-TEST(TheSystem, AFileIsReplacedAndABlockingCallReadsIt) {
-  const std::string path = ::testing::TempDir() + "guide_settings";
-  EXPECT_TRUE(evring::Run(SaveSettings(path, "colour = red")).ok());
-  EXPECT_TRUE(evring::Run(SaveSettings(path, "colour = dark blue")).ok());
-  EXPECT_EQ(*evring::Run(CountWords(path)), 4);
+Task<absl::StatusOr<int>> CountFiles(std::string directory) {
+  int files = 0;
+  AsyncGenerator<TreeEntry, absl::Status> tree = WalkTree(directory);
+  for (;;) {
+    const TreeEntry* entry = co_await tree.Next();
+    if (entry == nullptr) break;
+    if (!entry->status.ok()) co_return entry->status;
+    if (entry->type == FileType::kRegular) ++files;
+  }
+  if (!tree.status().ok()) co_return tree.status();
+  co_return files;
 }
+
+Task<absl::StatusOr<int>> WriteAndCount() {
+  absl::StatusOr<TempDirectory> scratch = co_await TempDirectory::Create();
+  if (!scratch.ok()) co_return scratch.status();
+  const std::string path = scratch->path() + "/settings";
+  absl::Status status = co_await AddSetting(path, "colour = dark blue\n");
+  if (status.ok()) status = co_await AddSetting(path, "sound = off\n");
+  if (!status.ok()) co_return status;
+
+  const absl::StatusOr<int> files = co_await CountFiles(scratch->path());
+  status = co_await scratch->Remove();  // the destructor would do it too, and block
+  if (!status.ok()) co_return status;
+  co_return files;
+}
+
+TEST(TheSystem, FilesAreReplacedCountedAndRemoved) { EXPECT_EQ(*evring::Run(WriteAndCount()), 1); }
+
+TEST(TheSystem, ABlockingCallReadsWhatWasAdded) {
+  const std::string path = ::testing::TempDir() + "guide_settings";
+  unlink(path.c_str());  // of an earlier run
+  EXPECT_TRUE(evring::Run(AddSetting(path, "colour = dark blue\n")).ok());
+  EXPECT_TRUE(evring::Run(AddSetting(path, "sound = off\n")).ok());
+  EXPECT_EQ(*evring::Run(CountWords(path)), 7);
+}
+
+Task<absl::Status> Say(PipeWriter* writer, std::string text) {
+  absl::Status status = co_await writer->Write(std::as_bytes(std::span(text)));
+  writer->Close();  // the reader finds the end
+  co_return status;
+}
+
+Task<absl::StatusOr<std::string>> ThroughAPipe() {
+  absl::StatusOr<Pipe> pipe = Pipe::Create();
+  if (!pipe.ok()) co_return pipe.status();
+  JoinHandle<absl::Status> writer = co_await Spawn(Say(&pipe->writer, "some text"));
+  absl::StatusOr<std::string> text = co_await pipe->reader.ReadAll(/*limit=*/1000);
+  const absl::Status said = co_await std::move(writer);
+  if (!said.ok()) co_return said;
+  co_return text;
+}
+
+TEST(TheSystem, APipeCarriesText) { EXPECT_EQ(*evring::Run(ThroughAPipe()), "some text"); }
 
 Task<absl::StatusOr<int>> UntilASignal(const SignalSet* signals) { co_return co_await signals->Next(); }
 
@@ -98,6 +157,18 @@ Task<absl::Status> WithTheFileLocked(std::string path) {
 TEST(TheSystem, AFileIsLocked) {
   EXPECT_TRUE(evring::Run(WithTheFileLocked(::testing::TempDir() + "guide_lock")).ok());
 }
+
+Task<absl::StatusOr<std::string>> SortNumbers(std::string lines) {
+  const ProcessOptions sort = ProcessOptions::Command("sort", "-n");
+  RunProcessOptions options(std::move(lines));
+  options.timeout = absl::Minutes(2);
+  const absl::StatusOr<ProcessResult> result = co_await RunProcess(sort, std::move(options));
+  if (!result.ok()) co_return result.status();
+  if (!result->status.ok()) co_return absl::InternalError(result->error);
+  co_return result->output;
+}
+
+TEST(TheSystem, AProgramIsRun) { EXPECT_EQ(*evring::Run(SortNumbers("10\n9\n")), "9\n10\n"); }
 
 Task<absl::StatusOr<int>> ExitCode(pid_t child) {
   kevent::Event event;
