@@ -61,6 +61,8 @@ class GeneratorPromiseBase : public PromiseBase {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> generator) noexcept {
       EVRING_CHECK(generator.promise().context()->locals() == generator.promise().locals_,
                    "the scope of a task-local value does not span a co_yield");
+      EVRING_CHECK(generator.promise().context()->pinned_to() == generator.promise().pinned_to_,
+                   "a pin does not span a co_yield");
       return Transfer(generator.promise().continuation());
     }
     void await_resume() const noexcept {}
@@ -101,6 +103,7 @@ class GeneratorPromiseBase : public PromiseBase {
     Attach(waiting, context);
     value_ = nullptr;
     locals_ = context->locals();
+    pinned_to_ = context->pinned_to();
     running_ = true;
   }
   // By Next(): it has yielded, or has ended. Throws what it has thrown.
@@ -115,6 +118,7 @@ class GeneratorPromiseBase : public PromiseBase {
  private:
   T* value_ = nullptr;                    // in the generator's frame; nullptr: it has ended
   const LocalBinding* locals_ = nullptr;  // what the asking task sees
+  int pinned_to_ = -1;                    // and where it is pinned
   std::exception_ptr error_;
   bool running_ = false;
 };

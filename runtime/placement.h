@@ -10,7 +10,6 @@
 #define EVRING_RUNTIME_PLACEMENT_H_
 
 #include <coroutine>
-#include <utility>
 
 #include "kevent/check.h"
 #include "runtime/context.h"
@@ -31,6 +30,7 @@ class ResumeOnAwaiter final : private RemoteRequest {
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
     context_ = handle.promise().context();
+    EVRING_CHECK(context_->pinned_to() < 0 || context_->pinned_to() == worker_, "a pinned task stays where it is");
     context_->GiveWay(handle);
     Worker::Current()->scheduler()->worker(worker_)->Post(this);  // last statement: the task may run there already
   }
@@ -56,14 +56,13 @@ class ResumeOnAwaiter final : private RemoteRequest {
 }
 
 // While it lives the task that made it runs on one worker only, also what it awaits within WithTimeout(), Shielded() or
-// WithCancellation(); its children go where they are taken. Ended by the same task. They may be nested.
+// WithCancellation(); its children go where they are taken. It ends in its scope, by the same task, not beyond a
+// co_yield; pins may be nested.
 class [[nodiscard]] WorkerPin {
  public:
-  WorkerPin(WorkerPin&& other) noexcept : context_(std::exchange(other.context_, nullptr)), before_(other.before_) {}
-  WorkerPin& operator=(WorkerPin&&) = delete;
-  ~WorkerPin() {
-    if (context_ != nullptr) context_->PinTo(before_);
-  }
+  WorkerPin(const WorkerPin&) = delete;
+  WorkerPin& operator=(const WorkerPin&) = delete;
+  ~WorkerPin() { context_->PinTo(before_); }
 
  private:
   friend class internal::PinAwaiter;
@@ -71,7 +70,7 @@ class [[nodiscard]] WorkerPin {
     context->PinTo(Worker::Current()->index());
   }
 
-  TaskContext* context_;
+  TaskContext* const context_;
   const int before_;
 };
 
@@ -87,8 +86,8 @@ class PinAwaiter : private CurrentContextAwaiter {
 }  // namespace internal
 
 // `co_await PinToWorker()` keeps the calling task on the worker where it is, for as long as what it gives lives. A
-// worker that is stuck in a task keeps the tasks that are pinned to it waiting: no other can take them. Does not
-// suspend. In a task.
+// worker that is stuck in a task keeps the tasks that are pinned to it waiting: no other can take them. Among what is
+// ready there, pinned tasks and the others take turns, whatever their numbers. Does not suspend. In a task.
 [[nodiscard]] inline internal::PinAwaiter PinToWorker() { return {}; }
 
 // How many workers the calling task's runtime has. On a worker.

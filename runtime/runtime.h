@@ -63,7 +63,10 @@ class Runtime {
   void Shutdown();
 
   // Every task that lives, as a tree (task_dump.h). Any thread, until the shutdown ends.
-  std::vector<TaskInfo> Tasks() const { return internal::ListTasks(scheduler_->root()); }
+  std::vector<TaskInfo> Tasks() const {
+    const Scheduler::Look look(scheduler_.get());
+    return internal::ListTasks(scheduler_->root());
+  }
   std::string DumpTasks() const { return ToString(Tasks()); }
 
   int workers() const { return scheduler_->worker_count(); }

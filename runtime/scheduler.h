@@ -46,6 +46,21 @@ class Scheduler {
   void Schedule(TaskContext* context);
   void Inject(TaskContext* context);
 
+  // While a Look lives the shutdown goes no further than to the end of the last task: what is looked at, which may hold
+  // on to rings, can be let go of. Any thread.
+  class Look {
+   public:
+    explicit Look(Scheduler* scheduler) : scheduler_(scheduler) {
+      scheduler_->injecting_.fetch_add(1, std::memory_order_relaxed);  // the lock of the tree publishes it
+    }
+    Look(const Look&) = delete;
+    Look& operator=(const Look&) = delete;
+    ~Look() { scheduler_->injecting_.fetch_sub(1, std::memory_order_release); }  // pairs with StopTasks()
+
+   private:
+    Scheduler* const scheduler_;
+  };
+
   // Work was put where any worker can take it: wakes one parked worker, unless one is searching. Any thread.
   void NotifyOne();
   // Wakes that very worker if it is parked: its inbox was filled. Any thread.
@@ -103,7 +118,7 @@ class Scheduler {
   std::unique_ptr<BlockingPool> blocking_pool_;
   std::unique_ptr<Watchdog> watchdog_;  // nullptr: no rescue. Set before the workers run, kept until they have ended
   std::atomic<bool> draining_{false};
-  std::atomic<uint32_t> injecting_{0};  // threads inside Inject()
+  std::atomic<uint32_t> injecting_{0};  // threads inside Inject(), or with a Look
   std::latch all_left_;                 // the workers and the thread in BeginDrain()
 
   std::mutex mutex_;

@@ -71,6 +71,12 @@ class AwaiterThere {
   decltype(auto) await_resume() noexcept(noexcept(std::declval<A&>().await_resume())) {
     return awaiter_.await_resume();
   }
+  // An awaiter whose result is not to be dropped says so.
+  [[nodiscard]] decltype(auto) await_resume() noexcept(noexcept(std::declval<A&>().await_resume()))
+    requires(A::kResultIsTaken)
+  {
+    return awaiter_.await_resume();
+  }
 
  private:
   A& awaiter_;
@@ -110,7 +116,7 @@ class PromiseBase {
   // Notes what the task awaits, for who looks at it; else as if these were not here. An await of another task is no
   // suspension by itself and is not noted.
   template <class A>
-  auto await_transform(A&& awaited, std::source_location where = std::source_location::current()) noexcept {
+  auto await_transform(A&& awaited, std::source_location where = std::source_location::current()) {
     EVRING_CHECK(context_ != nullptr, "a task is awaited on a worker: by a task, Spawn or Run");
     if constexpr (HasAwaiter<A>) {
       context_->site().template Await<A>(where);

@@ -89,13 +89,12 @@ absl::Status TaskGroup::TakeFirst() {
 
 std::vector<TaskGroup::Failure> TaskGroup::TakeAll() {
   std::vector<Failure> failures;
-  if (failed_.load(std::memory_order_relaxed)) {
-    failures.push_back({std::exchange(error_, absl::OkStatus()), std::exchange(exception_, nullptr)});
-  }
+  const bool failed = failed_.load(std::memory_order_relaxed);
+  Renew();  // before anything throws
+  if (failed) failures.push_back({std::exchange(error_, absl::OkStatus()), std::exchange(exception_, nullptr)});
   size_t kept = 0;
   for (KeptChild* child = kept_.load(std::memory_order_relaxed); child != nullptr; child = child->next_) ++kept;
   if (kept != 0) failures.reserve(kept);  // if there is no memory for them, they stay with the group
-  Renew();
   for (KeptChild* child = kept_.exchange(nullptr, std::memory_order_relaxed); child != nullptr;) {
     KeptChild* before = child->next_;
     failures.push_back(child->Release());

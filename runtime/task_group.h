@@ -225,6 +225,8 @@ class [[nodiscard]] TaskGroup::JoinAwaiter : private Wait {
 
 class [[nodiscard]] TaskGroup::JoinAllAwaiter final : public JoinAwaiter {
  public:
+  static constexpr bool kResultIsTaken = true;
+
   using JoinAwaiter::JoinAwaiter;
   [[nodiscard]] std::vector<Failure> await_resume();
 };

@@ -4,7 +4,6 @@
 
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,7 +12,7 @@
 namespace evring {
 namespace internal {
 
-// The marks of suspended tasks.
+// The marks of tasks that have waited since, or are about to.
 class MarkTable {
  public:
   static MarkTable& Get() {
@@ -21,23 +20,33 @@ class MarkTable {
     return *table;
   }
 
-  void Suspend(TaskContext* context, ThreadBound* top) {
+  // Takes over the marks of the calling thread.
+  void Own(TaskContext* owner) {
     std::lock_guard lock(mutex_);
-    marks_[context] = top;
-    tasks_with_marks.fetch_add(1, std::memory_order_relaxed);  // the wake of the task publishes it
+    while (ThreadBound* mark = new_marks) {
+      new_marks = mark->next_;
+      mark->owner_ = owner;
+      mark->next_ = std::exchange(first_, mark);
+      owned_marks.fetch_add(1, std::memory_order_relaxed);  // the wake of the task publishes it
+    }
   }
 
-  void Resume(TaskContext* context) {
-    std::unique_lock lock(mutex_);
-    const auto found = marks_.find(context);
-    if (found == marks_.end()) return;
-    ThreadBound* const top = found->second;
-    marks_.erase(found);
-    tasks_with_marks.fetch_sub(1, std::memory_order_relaxed);
-    lock.unlock();
-    if (top->thread_ != std::this_thread::get_id()) Moved(*top);
-    EVRING_CHECK(top_mark == nullptr, "a mark ends before its task suspends, or stays with it");
-    top_mark = top;
+  void Check(TaskContext* owner) {
+    std::lock_guard lock(mutex_);
+    for (const ThreadBound* mark = first_; mark != nullptr; mark = mark->next_) {
+      if (mark->owner_ == owner && mark->thread_ != std::this_thread::get_id()) Moved(*mark);
+    }
+  }
+
+  void Remove(ThreadBound* mark) {
+    std::lock_guard lock(mutex_);
+    Unlink(&first_, mark);
+    owned_marks.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  static void Unlink(ThreadBound** list, ThreadBound* mark) {
+    while (*list != mark) list = &(*list)->next_;
+    *list = mark->next_;
   }
 
   [[noreturn]] static void Moved(const ThreadBound& mark) {
@@ -48,11 +57,11 @@ class MarkTable {
 
  private:
   std::mutex mutex_;
-  std::unordered_map<TaskContext*, ThreadBound*> marks_;  // the last that each has made
+  ThreadBound* first_ = nullptr;
 };
 
-void SuspendMarks(TaskContext* context) { MarkTable::Get().Suspend(context, std::exchange(top_mark, nullptr)); }
-void ResumeMarks(TaskContext* context) { MarkTable::Get().Resume(context); }
+void OwnMarks(TaskContext* context) { MarkTable::Get().Own(context); }
+void CheckMarks(TaskContext* context) { MarkTable::Get().Check(context); }
 
 }  // namespace internal
 
@@ -60,12 +69,15 @@ ThreadBound::ThreadBound(const char* what, std::source_location where)
     : what_(what),
       where_(where),
       thread_(std::this_thread::get_id()),
-      below_(std::exchange(internal::top_mark, this)) {}
+      next_(std::exchange(internal::new_marks, this)) {}
 
 ThreadBound::~ThreadBound() {
   if (thread_ != std::this_thread::get_id()) internal::MarkTable::Moved(*this);
-  EVRING_CHECK(internal::top_mark == this, "marks end in the order of scopes");
-  internal::top_mark = below_;
+  if (owner_ != nullptr) {
+    internal::MarkTable::Get().Remove(this);
+  } else {
+    internal::MarkTable::Unlink(&internal::new_marks, this);
+  }
 }
 
 }  // namespace evring

@@ -10,9 +10,9 @@
 // An await may go on on any worker, so what a mark finds is a bug that shows now and then: end the scope before the
 // await, use runtime/sync, or pin the task to its worker (placement.h). With NDEBUG a mark is nothing.
 //
-// How. Marks are on a list of their thread. A task that suspends takes the marks that are there along, into a table
-// that only such tasks are in; whoever resumes a task asks the table if there is anybody in it. A mark belongs to the
-// code that runs on the thread, so it ends in the order of scopes.
+// How. A mark is on a list of its thread until the task that runs there is about to wait, whose it is from then on: it
+// moves to a table. Whoever resumes a task asks the table, if there is anything in it, whether its marks are of this
+// thread. That the task did not wait after all makes no difference.
 //
 // Threads: marks on any; on those that are no workers they do nothing. Checked by: tests/runtime/thread_bound_test.cc.
 
@@ -64,26 +64,27 @@ class [[nodiscard]] ThreadBound {
   const char* const what_;
   const std::source_location where_;
   const std::thread::id thread_;
-  ThreadBound* below_;  // the mark made before it, by the same task
+  TaskContext* owner_ = nullptr;  // in the table
+  ThreadBound* next_;             // of the list that it is on
 };
 
 namespace internal {
 
-inline constinit thread_local ThreadBound* top_mark = nullptr;
-inline std::atomic<int> tasks_with_marks{0};  // that are suspended
+inline constinit thread_local ThreadBound* new_marks = nullptr;
+inline std::atomic<int> owned_marks{0};  // those in the table
 
-void SuspendMarks(TaskContext* context);
-void ResumeMarks(TaskContext* context);
+void OwnMarks(TaskContext* context);
+void CheckMarks(TaskContext* context);
 
 // The task is about to suspend: before anybody can resume it.
 inline void NoteSuspension(TaskContext* context) {
-  if (top_mark != nullptr) [[unlikely]]
-    SuspendMarks(context);
+  if (new_marks != nullptr) [[unlikely]]
+    OwnMarks(context);
 }
 // The task is about to go on, on this thread. Relaxed: whoever resumes it has seen its suspension.
 inline void NoteResumption(TaskContext* context) {
-  if (tasks_with_marks.load(std::memory_order_relaxed) != 0) [[unlikely]]
-    ResumeMarks(context);
+  if (owned_marks.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    CheckMarks(context);
 }
 
 }  // namespace internal

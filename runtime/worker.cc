@@ -178,6 +178,11 @@ inline bool Worker::SentToItsWorker(TaskContext* context) {
 
 void Worker::PushNext(TaskContext* context) {
   if (SentToItsWorker(context)) return;
+  if (!pinned_.EmptyApprox()) [[unlikely]] {  // it is not alone, and nobody else can take those
+    Enqueue(context);
+    if (!alone_) scheduler_->NotifyOne();
+    return;
+  }
   TaskContext* displaced = lifo_.Push(context);
   if (displaced == nullptr) return;
   Enqueue(displaced);
@@ -199,7 +204,9 @@ void Worker::Enqueue(TaskContext* context) {
 
 // Wakes another worker if there is more here than one task, which this worker runs itself.
 void Worker::NotifyOfMore() {
-  if (!alone_ && queue_.SizeApprox() + (lifo_.EmptyApprox() ? 0 : 1) > 1) scheduler_->NotifyOne();
+  if (alone_) return;
+  const size_t n = queue_.SizeApprox() + (lifo_.EmptyApprox() ? 0 : 1);
+  if (n > 1 || (n == 1 && !pinned_.EmptyApprox())) scheduler_->NotifyOne();
 }
 
 void Worker::PushReaped(TaskContext* context) {

@@ -78,6 +78,10 @@ class HelperWait final : private Wait, private kevent::BlockingCalls::Call {
     if (!status.ok()) {
       const int error = kevent::StatusErrno(status);
       result_ = error != 0 ? -error : -EAGAIN;
+      // What the call itself may answer is not what no thread means.
+      if (registration_->type == kevent::EventType::kFutex || registration_->type == kevent::EventType::kFutexV) {
+        result_ = -EBUSY;
+      }
       now = kStarted | kDone | kRefused;
     }
     const uint8_t before = phase_.fetch_or(now, std::memory_order_acq_rel);  // pairs with Done() and OnStop()

@@ -23,7 +23,8 @@ namespace evring {
 // kernel until it has ended. A stop ends the wait with kCancelled, unless the event was faster: then it is a success.
 // Errors carry their errno: EINVAL for arguments, for KEVENT_LEVEL and KEVENT_MULTI, and for types that only a queue
 // has (kUser, kSigevent); ENOSYS for what this kernel cannot, and in a simulation for what would be waited for on the
-// machine that it runs on (a signal, a lock, …); EAGAIN without a helper thread; and what the operation answers.
+// machine that it runs on (a signal, a lock, …); EAGAIN (of futexes, EBUSY) without a helper thread; and what the
+// operation answers.
 Task<absl::StatusOr<kevent::Event>> WaitForEvent(kevent::Event event);
 
 }  // namespace evring

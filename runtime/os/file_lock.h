@@ -13,7 +13,8 @@
 //
 // Either belongs to the opening of the file, not to a task or thread: two Files that were opened apart exclude each
 // other, in one process too. A second lock by the same File conflicts with nothing: it changes the first one, where
-// they overlap.
+// they overlap, and whichever of the two goes first unlocks those bytes. flock(2) lets go of what it had before it
+// takes the other kind: an upgrade by LockWhole() or TryLockWhole() that fails leaves the file without a lock.
 
 #ifndef EVRING_RUNTIME_OS_FILE_LOCK_H_
 #define EVRING_RUNTIME_OS_FILE_LOCK_H_

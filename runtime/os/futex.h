@@ -37,7 +37,7 @@ enum class FutexResult {
 // Waits until a FutexWake() on `word`, if it has the value `expected`. That it has is seen in one step with the
 // beginning of the wait. Await on a worker; `word` outlives the await.
 // kCancelled: a stop came first. A wake that was given to this wait in spite of it is a success; none is lost.
-// kInvalidArgument (EFAULT): no memory. kUnavailable (EAGAIN): before Linux 6.7, no helper thread. kUnimplemented
+// kInvalidArgument (EFAULT): no memory. kUnavailable (EBUSY): before Linux 6.7, no helper thread. kUnimplemented
 //   (ENOSYS): in a simulation without futexes.
 Task<absl::StatusOr<FutexResult>> FutexWait(const std::atomic<uint32_t>* word, uint32_t expected,
                                             FutexScope scope = FutexScope::kPrivate);

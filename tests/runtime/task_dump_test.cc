@@ -266,6 +266,30 @@ TEST_P(TaskDumpFromOutside, IsMadeWhileTasksBeginAndEnd) {
   EXPECT_TRUE(Eventually([&] { return (*runtime)->DumpTasks() == "no tasks\n"; }));
 }
 
+// The shutdown waits for who looks, however late; what is let go of by the looker goes while rings are there.
+TEST_P(TaskDumpFromOutside, IsMadeWhileTheRuntimeIsShutDown) {
+  for (int round = 0; round < Scaled(100); ++round) {
+    auto runtime = Runtime::Create(options());
+    ASSERT_TRUE(runtime.ok());
+    std::atomic<bool> enough{false};
+    std::atomic<int> looks{0};
+    auto handle = (*runtime)->Spawn(ChurnUntil(&enough));
+    ASSERT_TRUE(handle.ok());
+    std::thread other([&] {
+      while (!enough) {
+        static_cast<void>((*runtime)->Tasks());
+        ++looks;
+      }
+      for (int i = 0; i < 100; ++i) static_cast<void>((*runtime)->Tasks());
+    });
+    EXPECT_TRUE(Eventually([&] { return looks > 2; }));
+    enough = true;
+    (*runtime)->Shutdown();
+    other.join();
+    EXPECT_EQ((*runtime)->DumpTasks(), "no tasks\n");
+  }
+}
+
 Task<int> Deep(int depth, Event* event) {
   if (depth == 0) {
     const absl::Status waited = co_await event->Wait();

@@ -4,6 +4,7 @@
 #include "runtime/thread_bound.h"
 
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -53,9 +54,34 @@ Task<> ManyHold(int rounds) {
   EXPECT_TRUE(joined.ok());
 }
 
+// Waits that do not come about, marks that go before others, and a generator that has one over a yield.
+Task<> HoldsOverWaitsThatEndAtOnce() {
+  const WorkerPin pin = co_await PinToWorker();
+  TaskGroup group;
+  co_await group.Spawn([]() -> Task<> {
+    const WorkerPin inner_pin = co_await PinToWorker();
+    for (int i = 0; i < 10; ++i) {
+      const ThreadBound mark("stopped");
+      const absl::Status slept = co_await Sleep(absl::Hours(1));
+      EXPECT_EQ(slept.code(), absl::StatusCode::kCancelled);
+      std::optional<ThreadBound> first(std::in_place, "first");
+      const ThreadBound second("second");
+      co_await Yield();
+      first.reset();
+      const absl::Status again = co_await Sleep(absl::Hours(1));
+      EXPECT_EQ(again.code(), absl::StatusCode::kCancelled);
+    }
+  }());
+  group.RequestStop();
+  const absl::Status joined = co_await group.Join();
+  EXPECT_TRUE(joined.ok());
+}
+
 class ThreadBoundTest : public EveryMachine {};
 INSTANTIATE_TEST_SUITE_P(Machines, ThreadBoundTest, Machines(), MachineName);
 TEST_P(ThreadBoundTest, WhoStaysMayHoldIt) { RunOk(ManyHold(Rounds(200))); }
+
+TEST_P(ThreadBoundTest, AWaitThatEndsAtOnceChangesNothing) { RunOk(HoldsOverWaitsThatEndAtOnce()); }
 
 TEST(ThreadBoundElsewhere, IsNothingOnThreadsThatAreNoWorkers) {
   std::mutex mutex;

@@ -116,7 +116,10 @@ void TreeWalker::LookAt(Level* level, FoundName* found) {
       // It leads nowhere, or is gone itself.
       rc = level->directory.TypeOf(found->name, /*follow=*/false, &found->type);
     }
-    if (rc == -ENOENT) look_ = Look::kVanished;
+    if (rc == -ENOENT) {
+      look_ = Look::kVanished;
+      return;
+    }
     if (rc < 0) {
       looked_ = kevent::ErrnoToStatus(rc, absl::StrCat("stat ", PathOf(*level, found->name)));
       return;
@@ -152,7 +155,10 @@ void TreeWalker::OpenChild(Level* level, const FoundName& found, bool by_link) {
     // It was one when its name was read.
     FileType type = FileType::kUnknown;
     const int now = level->directory.TypeOf(found.name, options_.follow_links, &type);
-    if (now == -ENOENT) look_ = Look::kVanished;
+    if (now == -ENOENT) {
+      look_ = Look::kVanished;
+      return;
+    }
     if (now == 0 && type != FileType::kDirectory) {
       level->names[level->next].type = type;
       return;
