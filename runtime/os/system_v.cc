@@ -67,6 +67,29 @@ Task<absl::Status> SendMessage(int id, std::vector<std::byte> message) {
   co_return WaitError(sent.status(), kDoing, id);
 }
 
+Task<absl::StatusOr<SystemVMessage>> ReceiveMessage(int id, long type, std::span<std::byte> buffer) {
+  constexpr char kDoing[] = "msgrcv";
+  const bool stopped = co_await StopRequested();
+  if (stopped) co_return absl::CancelledError("msgrcv: cancelled");
+  std::vector<std::byte> message = NewMessage(0, buffer.size());
+  ssize_t bytes = msgrcv(id, message.data(), buffer.size(), type, IPC_NOWAIT);
+  if (bytes < 0) {
+    if (errno != ENOMSG) co_return Error(errno, kDoing, id);
+    kevent_msg call = {};
+    call.message = message.data();
+    call.size = buffer.size();
+    call.type = type;
+    const absl::StatusOr<kevent::Event> received = co_await CallMessages(id, call);
+    if (!received.ok()) co_return WaitError(received.status(), kDoing, id);
+    bytes = received->result;
+  }
+  SystemVMessage result;
+  result.bytes = static_cast<size_t>(bytes);
+  std::memcpy(&result.type, message.data(), sizeof(result.type));
+  std::copy_n(message.data() + sizeof(result.type), result.bytes, buffer.data());
+  co_return result;
+}
+
 Task<absl::Status> ChangeSemaphores(int id, std::vector<sembuf> operations) {
   constexpr char kDoing[] = "semop";
   const bool stopped = co_await StopRequested();
@@ -113,27 +136,7 @@ Task<absl::Status> SystemVMessages::Send(long type, std::span<const std::byte> d
 }
 
 Task<absl::StatusOr<SystemVMessage>> SystemVMessages::Receive(long type, std::span<std::byte> buffer) {
-  constexpr char kDoing[] = "msgrcv";
-  const int id = id_;
-  const bool stopped = co_await StopRequested();
-  if (stopped) co_return absl::CancelledError("msgrcv: cancelled");
-  std::vector<std::byte> message = NewMessage(0, buffer.size());
-  ssize_t bytes = msgrcv(id, message.data(), buffer.size(), type, IPC_NOWAIT);
-  if (bytes < 0) {
-    if (errno != ENOMSG) co_return Error(errno, kDoing, id);
-    kevent_msg call = {};
-    call.message = message.data();
-    call.size = buffer.size();
-    call.type = type;
-    const absl::StatusOr<kevent::Event> received = co_await CallMessages(id, call);
-    if (!received.ok()) co_return WaitError(received.status(), kDoing, id);
-    bytes = received->result;
-  }
-  SystemVMessage result;
-  result.bytes = static_cast<size_t>(bytes);
-  std::memcpy(&result.type, message.data(), sizeof(result.type));
-  std::copy_n(message.data() + sizeof(result.type), result.bytes, buffer.data());
-  co_return result;
+  return ReceiveMessage(id_, type, buffer);
 }
 
 absl::StatusOr<SystemVSemaphores> SystemVSemaphores::Open(key_t key, int count, int flags) {
