@@ -17,26 +17,13 @@
 #include "runtime/io.h"
 #include "runtime/os/internal/helper_threads.h"
 #include "runtime/os/internal/machine.h"
+#include "runtime/os/internal/request.h"
 #include "runtime/worker.h"
 
 namespace evring {
 namespace {
 
 using kevent::Registration;
-
-// What the kernel of this worker's ring can do.
-class ProbedOpcodes {
- public:
-  const kevent::Opcodes& Of(kevent::Ring* ring) {
-    if (!probed_) opcodes_ = kevent::ProbeOpcodes(ring).value_or(kevent::Opcodes());
-    probed_ = true;
-    return opcodes_;
-  }
-
- private:
-  bool probed_ = false;
-  kevent::Opcodes opcodes_;
-};
 
 // A request of the worker's ring.
 class RingWait final : public IoOperation<RingWait> {
@@ -122,9 +109,8 @@ Task<absl::StatusOr<kevent::Event>> WaitForEvent(kevent::Event event) {
     co_return kevent::ErrnoToStatus(EINVAL, name, event.descriptor);
   }
   Registration registration;
-  Worker* const worker = Worker::Current();
-  EVRING_CHECK(worker != nullptr, "an event is awaited on a worker");
-  const int rc = kevent::Prepare(event, worker->Local<ProbedOpcodes>().Of(worker->ring()), &registration);
+  EVRING_CHECK(Worker::Current() != nullptr, "an event is awaited on a worker");
+  const int rc = kevent::Prepare(event, internal::ServedOpcodes(), &registration);
   if (rc < 0) co_return kevent::ErrnoToStatus(rc, name, event.descriptor);
   if (registration.helped || registration.own_fd >= 0) {
     // A helper thread calls this machine, and the descriptor is this machine's.

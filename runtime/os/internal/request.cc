@@ -10,8 +10,8 @@
 namespace evring::internal {
 namespace {
 
-// What the kernel of this worker's ring can do, found out once.
-class ServedOpcodes {
+// Found out once.
+class ProbedOpcodes {
  public:
   const kevent::Opcodes& Of(kevent::Ring* ring) {
     if (!probed_) opcodes_ = kevent::ProbeOpcodes(ring).value_or(kevent::Opcodes());
@@ -44,11 +44,13 @@ Task<int32_t> Perform(kevent::EventType type, io_uring_sqe sqe) {
   co_return co_await request;
 }
 
-bool Serves(unsigned opcode) {
+const kevent::Opcodes& ServedOpcodes() {
   Worker* const worker = Worker::Current();
-  EVRING_CHECK(worker != nullptr, "files are asked for on a worker");
-  return worker->Local<ServedOpcodes>().Of(worker->ring()).test(opcode);
+  EVRING_CHECK(worker != nullptr, "what a kernel serves is asked on a worker");
+  return worker->Local<ProbedOpcodes>().Of(worker->ring());
 }
+
+bool Serves(unsigned opcode) { return ServedOpcodes().test(opcode); }
 
 absl::Status CheckPath(const std::string& path) {
   if (path.find('\0') == std::string::npos) return absl::OkStatus();

@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "kevent/event.h"
+#include "kevent/requests.h"
 #include "runtime/task.h"
 
 namespace evring::internal {
@@ -26,6 +27,7 @@ inline constexpr unsigned kOpFtruncate = 55;  // off: the size. Since 6.9
 // has ended. -ENOSYS: this kernel does not serve it. -ECANCELED: a stop.
 Task<int32_t> Perform(kevent::EventType type, io_uring_sqe sqe);
 
+const kevent::Opcodes& ServedOpcodes();
 bool Serves(unsigned opcode);
 
 // kInvalidArgument: a NUL in it, behind which the kernel would not look.
