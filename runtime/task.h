@@ -51,9 +51,11 @@ inline constinit thread_local char* last_frame = nullptr;
 #define EVRING_CHECK_FRAMES 0
 #endif
 
-// An A gives its awaiter by `operator co_await`, it is none itself.
+// An A gives its awaiter by `operator co_await`, a member or not; it is none itself.
 template <class A>
 concept HasAwaiter = requires(A&& a) { static_cast<A&&>(a).operator co_await(); };
+template <class A>
+concept HasAwaiterByName = requires(A&& a) { operator co_await(static_cast<A&&>(a)); };
 
 // An awaiter that stays where it is (gcc 12 copies one that is handed on by reference), and notes that it is awaited as
 // soon as it suspends.
@@ -121,6 +123,9 @@ class PromiseBase {
     if constexpr (HasAwaiter<A>) {
       context_->site().template Await<A>(where);
       return static_cast<A&&>(awaited).operator co_await();
+    } else if constexpr (HasAwaiterByName<A>) {
+      context_->site().template Await<A>(where);
+      return operator co_await(static_cast<A&&>(awaited));
     } else {
       return AwaiterThere<std::remove_reference_t<A>>(awaited, where);
     }
