@@ -1,5 +1,5 @@
 // A handle is awaited once, and says so: by std::move().
-// gcc: discards qualifiers
+// gcc: no member named 'await_ready'
 // clang: no member named 'await_ready'
 #include "runtime/spawn.h"
 

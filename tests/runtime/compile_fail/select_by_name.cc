@@ -1,5 +1,5 @@
 // The cases of a select are temporaries of the expression that awaits it.
-// gcc: discards qualifiers
+// gcc: no member named 'await_ready'
 // clang: no member named 'await_ready'
 #include "runtime/sync/select.h"
 #include "runtime/task.h"
