@@ -227,10 +227,10 @@ AsyncGenerator<int, absl::Status> ReceiveAll(Channel<int>* channel) {
   }
 }
 
-Task<absl::Status> ReceiveUntilTheEnd(Channel<int>* channel, int* received) {
+Task<absl::Status> ReceiveUntilTheEnd(Channel<int>* channel, std::atomic<int>* received) {
   AsyncGenerator<int, absl::Status> values = ReceiveAll(channel);
   while (const int* value = co_await values.Next()) {
-    EXPECT_EQ(*value, *received);
+    EXPECT_EQ(*value, received->load());
     ++*received;
   }
   co_return values.status();
@@ -238,7 +238,7 @@ Task<absl::Status> ReceiveUntilTheEnd(Channel<int>* channel, int* received) {
 
 Task<> StopWhileItWaits() {
   Channel<int> channel(4);
-  int received = 0;
+  std::atomic<int> received{0};
   JoinHandle<absl::Status> task = co_await Spawn(ReceiveUntilTheEnd(&channel, &received));
   for (int i = 0; i < 10; ++i) CO_ASSERT_OK(co_await channel.Send(i));
   const bool all = co_await EventuallyInTask([&received] { return received == 10; });
