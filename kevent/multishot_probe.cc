@@ -7,6 +7,8 @@
 #include <array>
 #include <cstddef>
 
+#include "kevent/ring_memory.h"
+
 namespace evring::kevent {
 namespace {
 
@@ -18,9 +20,11 @@ class Trial {
     io_uring_params params = {};
     params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
     has_ring_ = io_uring_queue_init_params(8, &ring_, &params) == 0;
+    RingMemoryComes();
     has_stream_ = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream_) == 0;
   }
   ~Trial() {
+    RingMemoryGoes();
     if (has_ring_) io_uring_queue_exit(&ring_);
     if (!has_stream_) return;
     close(stream_[0]);

@@ -18,6 +18,7 @@
 #include "kevent/kernel.h"
 #include "kevent/memory_retry.h"
 #include "kevent/multishot_probe.h"
+#include "kevent/ring_memory.h"
 #include "kevent/sanitizer.h"
 #include "kevent/timespec.h"
 
@@ -88,6 +89,7 @@ class SystemKernelImpl final : public Kernel {
       return io_uring_queue_init_params(options.sq_entries, ring, &params);
     });
     if (rc < 0) return SetupError(-rc);
+    RingMemoryComes();
 
     // The submission array is the identity for good; a submit is then one store of the tail.
     for (unsigned i = 0; i < ring->sq.ring_entries; ++i) ring->sq.array[i] = i;
@@ -108,6 +110,7 @@ class SystemKernelImpl final : public Kernel {
   }
 
   void Teardown(io_uring* ring) override {
+    RingMemoryGoes();
     io_uring_queue_exit(ring);  // takes the registered descriptor back too
   }
 
