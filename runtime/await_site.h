@@ -39,15 +39,17 @@ struct AwaitedAs<A> {
 
 class AwaitSite {
  public:
-  // The task awaits an A, or (nullptr) was made at this place and has awaited nothing yet. By the task.
-  void Set(std::source_location where, AwaitedName name) {
-    where_.store(where, std::memory_order_relaxed);
-    name_.store(name, std::memory_order_relaxed);
-    subject_.store(kNoSubject, std::memory_order_relaxed);
-  }
+  // Of a task that was made at this place and has awaited nothing yet.
+  explicit AwaitSite(std::source_location where) : where_(where) {}
+
+  // It was made here. Before the task can run.
+  void SetMadeAt(std::source_location where) { where_.store(where, std::memory_order_relaxed); }
+  // The task awaits an A. By the task.
   template <class A>
   void Await(std::source_location where) {
-    Set(where, &NameOfAwaited<typename AwaitedAs<std::remove_cvref_t<A>>::Type>);
+    where_.store(where, std::memory_order_relaxed);
+    name_.store(&NameOfAwaited<typename AwaitedAs<std::remove_cvref_t<A>>::Type>, std::memory_order_relaxed);
+    subject_.store(kNoSubject, std::memory_order_relaxed);
   }
   // What is awaited is an event of this type, of this descriptor or -1. By the task, before it suspends.
   void SetSubject(kevent::EventType type, int descriptor) {
@@ -56,7 +58,9 @@ class AwaitSite {
   }
 
   // Any thread.
+  // Where the task awaits, or did last, or was made.
   std::source_location where() const { return where_.load(std::memory_order_relaxed); }
+  // nullptr: it has awaited nothing yet.
   AwaitedName name() const { return name_.load(std::memory_order_relaxed); }
   kevent::EventType type() const {
     return static_cast<kevent::EventType>(static_cast<uint32_t>(subject_.load(std::memory_order_relaxed)));
@@ -67,7 +71,7 @@ class AwaitSite {
   static constexpr uint64_t kNoSubject = uint64_t{UINT32_MAX} << 32 | static_cast<uint32_t>(kevent::EventType::kNone);
 
   // A pointer in all but name.
-  std::atomic<std::source_location> where_{};
+  std::atomic<std::source_location> where_;
   static_assert(std::atomic<std::source_location>::is_always_lock_free);
   std::atomic<AwaitedName> name_{nullptr};
   std::atomic<uint64_t> subject_{kNoSubject};

@@ -22,14 +22,14 @@ struct TaskContext::Stopping {
 constinit thread_local TaskContext::Stopping* TaskContext::stopping_ = nullptr;
 
 TaskContext::TaskContext(Scheduler* scheduler, TaskContext* parent)
-    : scheduler_(scheduler),
+    // A parent stands where it spawns.
+    : site_(parent == nullptr ? std::source_location() : parent->site_.where()),
+      scheduler_(scheduler),
       parent_(parent),
       locals_(parent == nullptr ? nullptr : internal::LocalBinding::Share(parent->locals_)),
       is_root_(parent == nullptr),
       watched_(parent != nullptr && parent->watched_) {
-  if (parent_ == nullptr) return;
-  parent_->Ref();
-  site_.Set(parent_->site_.where(), nullptr);  // where it is being spawned
+  if (parent_ != nullptr) parent_->Ref();
 }
 
 TaskContext::~TaskContext() {

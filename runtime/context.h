@@ -132,8 +132,7 @@ class TaskContext {
   [[nodiscard]] bool BeginWait(Wait* wait, std::coroutine_handle<> resume) {
     if (watched_) [[unlikely]]
       OnWatchedWait();
-    internal::NoteSuspension(this);
-    resume_ = resume;
+    SuspendAt(resume);
     return word_.Begin(wait);
   }
 
@@ -142,8 +141,7 @@ class TaskContext {
   bool BeginJoin(Wait* wait, std::coroutine_handle<> resume) {
     if (watched_) [[unlikely]]
       OnWatchedWait();
-    internal::NoteSuspension(this);
-    resume_ = resume;
+    SuspendAt(resume);
     return word_.BeginJoin(wait);
   }
 
@@ -176,8 +174,8 @@ class TaskContext {
   // Where it goes on. Set by BeginWait; for a task that did not start yet, by set_resume.
   std::coroutine_handle<> resume() const { return resume_; }
   void set_resume(std::coroutine_handle<> resume) { resume_ = resume; }
-  // The task gives way at `resume`: it is ready, and the caller puts it into a queue.
-  void GiveWay(std::coroutine_handle<> resume) {
+  // The task suspends at `resume`. The caller sees to it that it goes on.
+  void SuspendAt(std::coroutine_handle<> resume) {
     internal::NoteSuspension(this);
     resume_ = resume;
   }

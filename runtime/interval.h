@@ -129,10 +129,7 @@ class [[nodiscard]] TickAwaiter final : private TimerWait {
       SetCancelled();
       return false;
     }
-    if (worker->ConsumeBudget()) return false;
-    context->GiveWay(waiting);
-    worker->PushBack(context);  // the last touch
-    return true;
+    return worker->GiveWayIfSpent(context, waiting);  // the last touch
   }
   [[nodiscard]] absl::StatusOr<IntervalTick> await_resume() const {
     if (cancelled()) return absl::CancelledError("interval: cancelled");

@@ -31,7 +31,7 @@ class ResumeOnAwaiter final : private RemoteRequest {
   void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
     context_ = handle.promise().context();
     EVRING_CHECK(context_->pinned_to() < 0 || context_->pinned_to() == worker_, "a pinned task stays where it is");
-    context_->GiveWay(handle);
+    context_->SuspendAt(handle);
     Worker::Current()->scheduler()->worker(worker_)->Post(this);  // last statement: the task may run there already
   }
   void await_resume() const noexcept {}

@@ -64,7 +64,7 @@ class Runtime {
 
   // Every task that lives, as a tree (task_dump.h). Any thread, until the shutdown ends.
   std::vector<TaskInfo> Tasks() const {
-    const Scheduler::Look look(scheduler_.get());
+    const Scheduler::Stay stay(scheduler_.get());
     return internal::ListTasks(scheduler_->root());
   }
   std::string DumpTasks() const { return ToString(Tasks()); }

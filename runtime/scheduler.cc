@@ -41,14 +41,13 @@ void Scheduler::Schedule(TaskContext* context) {
 void Scheduler::Inject(TaskContext* context) {
   // Once pushed, the task may run, end, and with it the runtime, while this thread has still a wake to send to a ring.
   // So it is counted in while the task keeps the runtime alive; StopTasks() waits for the count.
-  injecting_.fetch_add(1, std::memory_order_relaxed);  // the push publishes it
+  const Stay stay(this);
   if (context->pinned_to() >= 0) [[unlikely]] {
     worker(context->pinned_to())->PostPinned(context);
   } else {
     inject_.Push(context);
     NotifyOne();
   }
-  injecting_.fetch_sub(1, std::memory_order_release);  // our last touch; pairs with StopTasks()
 }
 
 void Scheduler::NotifyOne() {
@@ -119,7 +118,7 @@ void Scheduler::StopTasks() {
       std::fprintf(stderr, "evring: waiting for tasks to end, %d s after they were asked to stop\n", seconds);
     }
   }
-  while (injecting_.load(std::memory_order_acquire) != 0) std::this_thread::yield();  // pairs with Inject()
+  while (staying_.load(std::memory_order_acquire) != 0) std::this_thread::yield();  // pairs with ~Stay()
 }
 
 void Scheduler::OnRootEmpty() {

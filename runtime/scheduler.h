@@ -46,16 +46,17 @@ class Scheduler {
   void Schedule(TaskContext* context);
   void Inject(TaskContext* context);
 
-  // While a Look lives the shutdown goes no further than to the end of the last task: what is looked at, which may hold
-  // on to rings, can be let go of. Any thread.
-  class Look {
+  // While one lives, the shutdown goes no further than to the end of the last task: the rings are there, and with them
+  // what may be let go of. Any thread; made while the runtime lives.
+  class Stay {
    public:
-    explicit Look(Scheduler* scheduler) : scheduler_(scheduler) {
-      scheduler_->injecting_.fetch_add(1, std::memory_order_relaxed);  // the lock of the tree publishes it
+    // What follows, a push or the lock of the tree, publishes it.
+    explicit Stay(Scheduler* scheduler) : scheduler_(scheduler) {
+      scheduler_->staying_.fetch_add(1, std::memory_order_relaxed);
     }
-    Look(const Look&) = delete;
-    Look& operator=(const Look&) = delete;
-    ~Look() { scheduler_->injecting_.fetch_sub(1, std::memory_order_release); }  // pairs with StopTasks()
+    Stay(const Stay&) = delete;
+    Stay& operator=(const Stay&) = delete;
+    ~Stay() { scheduler_->staying_.fetch_sub(1, std::memory_order_release); }  // the last touch; pairs with StopTasks()
 
    private:
     Scheduler* const scheduler_;
@@ -96,7 +97,7 @@ class Scheduler {
   void StopWatchdog();
   // Stops intake; returns when nobody is between BeginIntake and EndIntake.
   void StopIntake();
-  // Asks every task to stop and waits until the last has ended and no other thread is inside Inject() any more. Says so
+  // Asks every task to stop and waits until the last has ended and no other thread has a Stay any more. Says so
   // on standard error every few seconds of waiting.
   void StopTasks();
   // Lets the workers leave Run().
@@ -118,8 +119,8 @@ class Scheduler {
   std::unique_ptr<BlockingPool> blocking_pool_;
   std::unique_ptr<Watchdog> watchdog_;  // nullptr: no rescue. Set before the workers run, kept until they have ended
   std::atomic<bool> draining_{false};
-  std::atomic<uint32_t> injecting_{0};  // threads inside Inject(), or with a Look
-  std::latch all_left_;                 // the workers and the thread in BeginDrain()
+  std::atomic<uint32_t> staying_{0};  // threads with a Stay
+  std::latch all_left_;               // the workers and the thread in BeginDrain()
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -106,9 +106,7 @@ class YieldAwaiter {
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
-    TaskContext* context = handle.promise().context();
-    context->GiveWay(handle);
-    Worker::Current()->PushBack(context);
+    Worker::Current()->GiveWay(handle.promise().context(), handle);
   }
   void await_resume() const noexcept {}
 };

@@ -229,7 +229,7 @@ namespace internal {
 template <class T>
 JoinHandle<T> SpawnUnder(TaskContext* parent, Task<T> task, std::source_location where) {
   auto* spawned = new Spawned<T>(parent->scheduler(), parent, std::move(task));
-  spawned->site().Set(where, nullptr);
+  spawned->site().SetMadeAt(where);
   JoinHandle<T> handle(
       ContextRef<Spawned<T>>::Share(spawned));  // one reference for the handle, one for the running task
   spawned->LinkToParent();
@@ -279,7 +279,7 @@ inline void SpawnDetached(Task<void> task, std::source_location where = std::sou
   EVRING_CHECK(worker != nullptr, "SpawnDetached is called on a worker; elsewhere use Runtime::Spawn");
   TaskContext* root = worker->scheduler()->root();
   auto* spawned = new internal::Spawned<void>(root->scheduler(), root, std::move(task));
-  spawned->site().Set(where, nullptr);
+  spawned->site().SetMadeAt(where);
   spawned->SetDetached();
   spawned->LinkToParent();
   spawned->Schedule();

@@ -187,8 +187,8 @@ class TaskGroup::SpawnAwaiter : private internal::CurrentContextAwaiter {
     TaskContext* scope = group_->Scope(context_);
     Child<T>* child = group_->on_error_ == OnError::kCollect ? new CollectedChild<T>(scope, std::move(task_), group_)
                                                              : new Child<T>(scope, std::move(task_), group_);
-    child->site().Set(context_->site().where(), nullptr);
-    child->SetLocals(context_->locals());  // the spawning task's, which may see more than the scope
+    child->site().SetMadeAt(context_->site().where());  // the scope stands where it began
+    child->SetLocals(context_->locals());               // the spawning task's, which may see more than the scope
     group_->counter_.Add();
     child->LinkToParent();
     child->Schedule();

@@ -117,8 +117,20 @@ class alignas(64) Worker {
   void PostPinned(TaskContext* context);
 
   // An operation that is ready at once takes one from the budget of the running task; false: it is used up, so suspend
-  // by PushBack and let others run.
+  // by GiveWay and let others run.
   bool ConsumeBudget() { return --budget_ > 0; }
+  // The running task suspends at `resume`, behind all others of this worker. It may run elsewhere before this returns.
+  void GiveWay(TaskContext* context, std::coroutine_handle<> resume) {
+    context->SuspendAt(resume);
+    PushBack(context);
+  }
+  // For an operation that is ready at once. True: the budget is used up, and the task gives way.
+  bool GiveWayIfSpent(TaskContext* context, std::coroutine_handle<> resume) {
+    if (ConsumeBudget()) [[likely]]
+      return false;
+    GiveWay(context, resume);
+    return true;
+  }
 
   // Monotonic time as of the last visit to the ring; costs a load.
   int64_t CoarseNowNs() const { return now_ns_; }

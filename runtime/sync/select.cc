@@ -47,12 +47,4 @@ void SelectBase::OnStop() noexcept {
   if (Claim(static_cast<const Wait*>(this))) Complete();
 }
 
-bool SelectBase::GiveWay(TaskContext* context, std::coroutine_handle<> resume) {
-  Worker* worker = Worker::Current();
-  if (worker->ConsumeBudget()) return false;
-  context->GiveWay(resume);
-  worker->PushBack(context);
-  return true;
-}
-
 }  // namespace evring::internal

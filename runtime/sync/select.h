@@ -79,9 +79,6 @@ class SelectBase : private Wait, private Timer, private Choice<RuntimeHost> {
 
   Choice<RuntimeHost>* choice() { return this; }
 
-  // Done at once: true if the task gives way to others first (sync/internal/awaiter.h).
-  static bool GiveWay(TaskContext* context, std::coroutine_handle<> resume);
-
  private:
   void OnStop() noexcept override;
   void Complete() noexcept override;
@@ -195,7 +192,7 @@ class [[nodiscard]] SelectAwaiter final : private SelectBase {
 
     if (begun) return Suspend();
     Each([](size_t, auto& one) { one.Finish(); });
-    return chosen_ != kNone && GiveWay(context, waiting);
+    return chosen_ != kNone && Worker::Current()->GiveWayIfSpent(context, waiting);
   }
 
   Result await_resume() {

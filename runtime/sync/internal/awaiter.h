@@ -52,11 +52,7 @@ class Awaiter : public Suspension<Core, Node> {
   // Done at once: a task that never has to wait lets others run when its budget is used up. True: it does.
   static bool GiveWay(TaskContext* context, std::coroutine_handle<> resume) {
     Worker* worker = Worker::Current();
-    if (worker == nullptr || worker->ConsumeBudget()) [[likely]]
-      return false;
-    context->GiveWay(resume);
-    worker->PushBack(context);  // the last touch
-    return true;
+    return worker != nullptr && worker->GiveWayIfSpent(context, resume);  // the last touch
   }
 };
 
