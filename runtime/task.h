@@ -57,18 +57,29 @@ concept HasAwaiter = requires(A&& a) { static_cast<A&&>(a).operator co_await(); 
 template <class A>
 concept HasAwaiterByName = requires(A&& a) { operator co_await(static_cast<A&&>(a)); };
 
-// An awaiter that stays where it is (gcc 12 copies one that is handed on by reference), and notes that it is awaited as
-// soon as it suspends.
+template <class A>
+concept IsAwaiter = requires(A& a) {
+  a.await_ready();
+  a.await_resume();
+};
+
+// An awaiter that stays where it is (gcc 12 copies one that is handed on by reference), and notes that it is awaited
+// before it suspends. One that finds out in await_suspend whether it does is given the note to take.
 template <class A>
 class AwaiterThere {
  public:
   AwaiterThere(A& awaiter, std::source_location where) : awaiter_(awaiter), where_(where) {}
   decltype(auto) await_ready() noexcept(noexcept(std::declval<A&>().await_ready())) { return awaiter_.await_ready(); }
   template <class Promise>
-  decltype(auto) await_suspend(std::coroutine_handle<Promise> handle) noexcept(
-      noexcept(std::declval<A&>().await_suspend(handle))) {
-    handle.promise().context()->site().template Await<A>(where_);
-    return awaiter_.await_suspend(handle);
+  auto await_suspend(std::coroutine_handle<Promise> handle) {
+    AwaitSite& site = handle.promise().context()->site();
+    const auto note = [&site, this] { site.Await<A>(where_); };
+    if constexpr (requires { awaiter_.await_suspend(handle, note); }) {
+      return awaiter_.await_suspend(handle, note);
+    } else {
+      note();
+      return awaiter_.await_suspend(handle);
+    }
   }
   decltype(auto) await_resume() noexcept(noexcept(std::declval<A&>().await_resume())) {
     return awaiter_.await_resume();
@@ -127,6 +138,8 @@ class PromiseBase {
       context_->site().template Await<A>(where);
       return operator co_await(static_cast<A&&>(awaited));
     } else {
+      static_assert(IsAwaiter<A>,
+                    "this cannot be awaited; what an await uses up is awaited where it is made, or by std::move()");
       return AwaiterThere<std::remove_reference_t<A>>(awaited, where);
     }
   }

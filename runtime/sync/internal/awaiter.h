@@ -32,28 +32,30 @@ class Awaiter : public Suspension<Core, Node> {
 
   bool await_ready() const noexcept { return false; }
 
-  template <class Promise>
-  bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+  // `note` leaves the place of the await, as long as the task has not suspended; what is done at once needs none.
+  template <class Promise, class Note>
+  bool await_suspend(std::coroutine_handle<Promise> handle, Note note) noexcept {
     TaskContext* context = handle.promise().context();
     if (context->stop_requested()) [[unlikely]] {
       this->state = Node::State::kCancelled;
       return false;
     }
-    if (this->core()->Try(this)) [[likely]]
-      return GiveWay(context, handle);
-    return this->Suspend(context, handle);
+    if (!this->core()->Try(this)) [[unlikely]] {
+      note();
+      return this->Suspend(context, handle);
+    }
+    // A task that never has to wait lets others run when its budget is used up.
+    Worker* worker = Worker::Current();
+    if (worker == nullptr || worker->ConsumeBudget()) [[likely]]
+      return false;
+    note();
+    worker->GiveWay(context, handle);  // the last touch
+    return true;
   }
 
  protected:
   bool granted() const { return this->state == Node::State::kGranted; }
   bool cancelled() const { return this->state == Node::State::kCancelled; }
-
- private:
-  // Done at once: a task that never has to wait lets others run when its budget is used up. True: it does.
-  static bool GiveWay(TaskContext* context, std::coroutine_handle<> resume) {
-    Worker* worker = Worker::Current();
-    return worker != nullptr && worker->GiveWayIfSpent(context, resume);  // the last touch
-  }
 };
 
 }  // namespace evring::internal

@@ -4,25 +4,37 @@
 # "// gcc: ..." or "// clang: ...". gcc says nothing of a result of co_await that is dropped: such files name clang only.
 # Nothing is linked or run.
 set -euo pipefail
+export LC_ALL=C  # the compilers quote as the files do
 
 failed=0
 complain() { printf '%s\n' "$*" >&2; failed=1; }
 
 (($# > 0)) || { echo "no files to compile" >&2; exit 2; }
+
+# What the files include is compiled once for each compiler.
+headers=$(mktemp -d)
+trap 'rm -rf "$headers"' EXIT
+grep -hE '^#include' "$@" | sort -u >"$headers/all.h"
+options=(-std=c++20 -Wall -Wextra -Werror -I.)
+g++ "${options[@]}" -x c++-header "$headers/all.h" -o "$headers/all.h.gch" &
+clang++-19 "${options[@]}" -x c++-header "$headers/all.h" -o "$headers/all.h.pch"
+wait $!
+declare -A compile=(
+  [gcc]="g++ ${options[*]} -fsyntax-only -include $headers/all.h"
+  [clang]="clang++-19 ${options[*]} -fsyntax-only -include-pch $headers/all.h.pch"
+)
+
 for file in "$@"; do
   expected=0
   for name in gcc clang; do
     text=$(sed -n "s|^// $name: ||p" "$file")
     [[ -n $text ]] || continue
     expected=1
-    compiler=g++
-    [[ $name == gcc ]] || compiler=clang++-19
-    compile=("$compiler" -std=c++20 -Wall -Wextra -Werror -fsyntax-only -I.)
-    "${compile[@]}" "$file" || complain "$file: $compiler does not compile what is right"
-    if said=$("${compile[@]}" -DWRONG "$file" 2>&1); then
-      complain "$file: $compiler compiles what is wrong"
+    ${compile[$name]} "$file" || complain "$file: $name does not compile what is right"
+    if said=$(${compile[$name]} -DWRONG "$file" 2>&1); then
+      complain "$file: $name compiles what is wrong"
     elif [[ $said != *"$text"* ]]; then
-      complain "$file: $compiler does not say '$text' but: $said"
+      complain "$file: $name does not say '$text' but: $said"
     fi
   done
   ((expected)) || complain "$file: names no error"

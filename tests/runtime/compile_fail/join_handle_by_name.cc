@@ -1,6 +1,6 @@
 // A handle is awaited once, and says so: by std::move().
-// gcc: no member named 'await_ready'
-// clang: no member named 'await_ready'
+// gcc: what an await uses up is awaited where it is made, or by std::move()
+// clang: what an await uses up is awaited where it is made, or by std::move()
 #include "runtime/spawn.h"
 
 evring::Task<int> One() { co_return 1; }

@@ -1,6 +1,6 @@
 // The cases of a select are temporaries of the expression that awaits it.
-// gcc: no member named 'await_ready'
-// clang: no member named 'await_ready'
+// gcc: what an await uses up is awaited where it is made, or by std::move()
+// clang: what an await uses up is awaited where it is made, or by std::move()
 #include "runtime/sync/select.h"
 #include "runtime/task.h"
 
