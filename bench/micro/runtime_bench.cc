@@ -12,7 +12,8 @@
 // BM_TwoToOne runs the same work on one worker and on two in turn. `ratio` is the wall time with two divided by that
 // with one, `cpu_ratio` the same of processor time, each taken in every iteration, and the median of those: what
 // disturbs the machine for longer than an iteration disturbs both. `searches`, `steals` and `parks` are those of the
-// two workers, per operation: they say why it costs what it costs.
+// two workers, per operation: they say why it costs what it costs. BM_RescueOnToOff does so for two workers with and
+// without rescue, and a thread that looks after workers that never stand still.
 
 #include <benchmark/benchmark.h>
 #include <sched.h>
@@ -83,9 +84,8 @@ Task<void> BindWorkers(int workers) {
 }
 
 // Worker i runs on CPU i.
-std::unique_ptr<Runtime> MakeRuntime(int64_t workers) {
+std::unique_ptr<Runtime> MakeRuntime(int64_t workers, RuntimeOptions options = RuntimeOptions()) {
   AllowedCpus();  // before any thread is bound
-  RuntimeOptions options;
   options.workers = static_cast<int>(workers);
   auto runtime = Runtime::Create(options);
   EVRING_CHECK(runtime.ok(), "no runtime");
@@ -137,30 +137,46 @@ void Measure(benchmark::State& state, int64_t workers, int64_t operations, Make 
   state.SetItemsProcessed(state.iterations() * operations);
 }
 
-// The same work on one worker and on two, in turn.
+// The same work on both runtimes in turn; `first` and `second` name their counters. Ratios are of the second to the
+// first.
 template <class Make>
-void BM_TwoToOne(benchmark::State& state, int64_t operations, Make make) {
-  const std::unique_ptr<Runtime> one = MakeRuntime(1);
-  const std::unique_ptr<Runtime> two = MakeRuntime(2);
-  std::vector<double> ones, twos, ratios, cpu_ratios;
-  const WorkerCounters before = two->counters();
+void Compare(benchmark::State& state, const char* first_name, Runtime* first, const char* second_name, Runtime* second,
+             int64_t operations, Make make) {
+  std::vector<double> firsts, seconds, ratios, cpu_ratios;
+  const WorkerCounters before = second->counters();
   for (auto _ : state) {
-    const Cost with_one = CostOf(one.get(), make());
-    const Cost with_two = CostOf(two.get(), make());
-    ones.push_back(with_one.real / static_cast<double>(operations));
-    twos.push_back(with_two.real / static_cast<double>(operations));
-    ratios.push_back(with_two.real / with_one.real);
-    cpu_ratios.push_back(with_two.cpu / with_one.cpu);
+    const Cost of_first = CostOf(first, make());
+    const Cost of_second = CostOf(second, make());
+    firsts.push_back(of_first.real / static_cast<double>(operations));
+    seconds.push_back(of_second.real / static_cast<double>(operations));
+    ratios.push_back(of_second.real / of_first.real);
+    cpu_ratios.push_back(of_second.cpu / of_first.cpu);
   }
-  state.counters["one"] = Median(ones);
-  state.counters["two"] = Median(twos);
+  state.counters[first_name] = Median(firsts);
+  state.counters[second_name] = Median(seconds);
   state.counters["ratio"] = Median(ratios);
   state.counters["cpu_ratio"] = Median(cpu_ratios);
-  const WorkerCounters after = two->counters();
+  const WorkerCounters after = second->counters();
   const auto all = static_cast<double>(state.iterations() * operations);
   state.counters["searches"] = static_cast<double>(after.searches - before.searches) / all;
   state.counters["steals"] = static_cast<double>(after.steals - before.steals) / all;
   state.counters["parks"] = static_cast<double>(after.parks - before.parks) / all;
+}
+
+template <class Make>
+void BM_TwoToOne(benchmark::State& state, int64_t operations, Make make) {
+  const std::unique_ptr<Runtime> one = MakeRuntime(1);
+  const std::unique_ptr<Runtime> two = MakeRuntime(2);
+  Compare(state, "one", one.get(), "two", two.get(), operations, make);
+}
+
+template <class Make>
+void BM_RescueOnToOff(benchmark::State& state, int64_t operations, Make make) {
+  RuntimeOptions off;
+  off.rescue_threshold = absl::InfiniteDuration();
+  const std::unique_ptr<Runtime> without = MakeRuntime(2, off);
+  const std::unique_ptr<Runtime> with = MakeRuntime(2);
+  Compare(state, "without", without.get(), "with", with.get(), operations, make);
 }
 
 void Settings(benchmark::internal::Benchmark* b) {
@@ -242,6 +258,7 @@ void BM_SpawnAndAwait(benchmark::State& state) {
 }
 BENCHMARK(BM_SpawnAndAwait)->Apply(OneAndTwoWorkers);
 BENCHMARK_CAPTURE(BM_TwoToOne, spawn_and_await, kSpawns, [] { return SpawnAndAwait(kSpawns); })->Apply(Settings);
+BENCHMARK_CAPTURE(BM_RescueOnToOff, spawn_and_await, kSpawns, [] { return SpawnAndAwait(kSpawns); })->Apply(Settings);
 
 constexpr int kChildren = 1000;
 
@@ -295,6 +312,7 @@ Task<void> YieldsOf1000() {
 void BM_Yield1000(benchmark::State& state) { Measure(state, state.range(0), kYields, YieldsOf1000); }
 BENCHMARK(BM_Yield1000)->Apply(OneAndTwoWorkers);
 BENCHMARK_CAPTURE(BM_TwoToOne, yield_1000, kYields, YieldsOf1000)->Apply(Settings);
+BENCHMARK_CAPTURE(BM_RescueOnToOff, yield_1000, kYields, YieldsOf1000)->Apply(Settings);
 
 // --- Timers
 // ------------------------------------------------------------------------------------------------------------
