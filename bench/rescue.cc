@@ -37,6 +37,7 @@ ABSL_FLAG(int, connections, 16, "echo connections, spread over the two workers")
 ABSL_FLAG(int, rounds, 5, "rounds; each measures both settings once");
 ABSL_FLAG(absl::Duration, length, absl::Seconds(1), "how long one measurement takes");
 ABSL_FLAG(absl::Duration, burst, absl::Milliseconds(50), "how long the busy task computes before it lets others run");
+ABSL_FLAG(absl::Duration, threshold, evring::RuntimeOptions().rescue_threshold, "RuntimeOptions::rescue_threshold");
 ABSL_FLAG(absl::Duration, pause, absl::Milliseconds(1), "between two messages of the client");
 
 namespace {
@@ -73,7 +74,7 @@ double Microseconds(absl::Duration d) { return absl::ToDoubleMicroseconds(d); }
 absl::StatusOr<Latencies> Measure(bool rescue) {
   evring::RuntimeOptions options;
   options.workers = 2;
-  if (!rescue) options.rescue_threshold = absl::InfiniteDuration();
+  options.rescue_threshold = rescue ? absl::GetFlag(FLAGS_threshold) : absl::InfiniteDuration();
   auto runtime = evring::Runtime::Create(options);
   if (!runtime.ok()) return runtime.status();
 

@@ -12,9 +12,9 @@
 // request to the kernel, else the awaited type. A task that does not wait runs, or is ready to; its line is that of its
 // last co_await. A task that has ended is there as long as one of its children lives.
 //
-// Always on: it costs three stores a wait (bench/README.md). Tasks go on while they are listed: each line was true
-// at some time meanwhile, but they need not have been true together, and a task that ends or begins meanwhile may be
-// missing. What a task that has just ended leaves behind may be destroyed on the calling thread.
+// Always on: it costs three stores a wait that suspends (bench/README.md). Tasks go on while they are listed: each line
+// was true at some time meanwhile, but they need not have been true together, and a task that ends or begins meanwhile
+// may be missing. What a task that has just ended leaves behind may be destroyed on the calling thread.
 //
 // Threads: any. Checked by: tests/runtime/task_dump_test.cc.
 
