@@ -4,8 +4,9 @@
 //
 // Two workers serve echo connections; on one of them a task computes for --burst at a time. A client, a plain thread,
 // sends one message at a time over the connections in turn and measures how long each answer takes. The same is done
-// with rescue switched off, in alternation, on fresh runtimes. Prints the latencies and, at the end, the ratio of the
-// medians of the rounds' 99th percentiles, and the longest wait with rescue in ticks of the system's scheduler.
+// with rescue switched off, in alternation, on fresh runtimes. Prints the latencies and what the watchdog's thread used
+// of a CPU; at the end the ratio of the medians of the rounds' 99th percentiles, and the longest wait with rescue in
+// ticks of the system's scheduler.
 
 #include <sys/socket.h>
 #include <time.h>
@@ -15,7 +16,11 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <span>
+#include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -48,6 +53,7 @@ struct Latencies {
   double p50_us = 0, p99_us = 0, max_us = 0;
   size_t messages = 0;
   uint64_t rescued_events = 0;
+  double watchdog_percent = 0;
 };
 
 Task<> Echo(evring::net::Stream stream, int worker) {
@@ -67,6 +73,20 @@ Task<> Hog(absl::Duration burst, const std::atomic<bool>* stop) {
     }
     co_await evring::Yield();
   }
+}
+
+// Processor time of the one watchdog of the process, 0 if there is none. proc_pid_schedstat: nanoseconds come first.
+absl::Duration WatchdogTime() {
+  std::error_code gone;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", gone)) {
+    std::string name;
+    std::getline(std::ifstream(thread.path() / "comm"), name);
+    if (name != "evring-watchdog") continue;
+    int64_t ns = 0;
+    std::ifstream(thread.path() / "schedstat") >> ns;
+    return absl::Nanoseconds(ns);
+  }
+  return absl::ZeroDuration();
 }
 
 double Microseconds(absl::Duration d) { return absl::ToDoubleMicroseconds(d); }
@@ -94,7 +114,9 @@ absl::StatusOr<Latencies> Measure(bool rescue) {
   if (!hog.ok()) return hog.status();
 
   std::vector<double> times;
-  const absl::Time end = absl::Now() + absl::GetFlag(FLAGS_length);
+  const absl::Duration watchdog = WatchdogTime();
+  const absl::Time begin = absl::Now();
+  const absl::Time end = begin + absl::GetFlag(FLAGS_length);
   for (size_t next = 0; absl::Now() < end; next = (next + 1) % clients.size()) {
     char message[64];
     std::memset(message, 'x', sizeof(message));
@@ -106,6 +128,7 @@ absl::StatusOr<Latencies> Measure(bool rescue) {
     times.push_back(Microseconds(absl::Now() - start));
     absl::SleepFor(absl::GetFlag(FLAGS_pause));
   }
+  const double watchdog_percent = 100 * absl::FDivDuration(WatchdogTime() - watchdog, absl::Now() - begin);
   stop.store(true, std::memory_order_relaxed);
   hog->Wait();
   for (const auto& client : clients) shutdown(client.fd(), SHUT_RDWR);
@@ -118,6 +141,7 @@ absl::StatusOr<Latencies> Measure(bool rescue) {
   result.p99_us = times[times.size() * 99 / 100];
   result.max_us = times.back();
   result.rescued_events = (*runtime)->counters().rescued_events;
+  result.watchdog_percent = watchdog_percent;
   return result;
 }
 
@@ -139,16 +163,17 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Latency of connections beside a task that computes, with rescue and without.");
   absl::ParseCommandLine(argc, argv);
   std::printf(
-      "| round | rescue | messages | p50 us | p99 us | max us | rescued events |\n|---|---|---|---|---|---|---|\n");
+      "| round | rescue | messages | p50 us | p99 us | max us | rescued events | watchdog, %% |\n"
+      "|---|---|---|---|---|---|---|---|\n");
   std::vector<double> p99[2];
   double longest_us = 0;
   for (int round = 0; round < std::max(absl::GetFlag(FLAGS_rounds), 1); ++round) {
     for (const bool rescue : {round % 2 == 0, round % 2 != 0}) {
       auto result = Measure(rescue);
       if (!result.ok()) return std::fprintf(stderr, "rescue: %s\n", result.status().ToString().c_str()), 1;
-      std::printf("| %d | %s | %zu | %.0f | %.0f | %.0f | %llu |\n", round, rescue ? "on" : "off", result->messages,
-                  result->p50_us, result->p99_us, result->max_us,
-                  static_cast<unsigned long long>(result->rescued_events));
+      std::printf("| %d | %s | %zu | %.0f | %.0f | %.0f | %llu | %.2f |\n", round, rescue ? "on" : "off",
+                  result->messages, result->p50_us, result->p99_us, result->max_us,
+                  static_cast<unsigned long long>(result->rescued_events), result->watchdog_percent);
       p99[rescue].push_back(result->p99_us);
       if (rescue) longest_us = std::max(longest_us, result->max_us);
     }

@@ -33,11 +33,13 @@ class BasicMailbox {
   // R2, in the owner's signal handler. `fill(items, capacity)` copies completions and returns how many. Async-signal-
   // safe if `fill` is.
   template <class Fill>
-  void TryFill(Fill&& fill) {
+  bool TryFill(Fill&& fill) {
     const uint32_t state = state_.load(std::memory_order_acquire);  // pairs with R4: the taker is done with the items
-    if (state != kEmpty && state != kTaken) return;
+    if (state != kEmpty && state != kTaken) return false;
     count_ = fill(items_.data(), kCapacity);
-    if (count_ != 0) state_.store(kFull, std::memory_order_release);  // publishes the items to R3
+    if (count_ == 0) return false;
+    state_.store(kFull, std::memory_order_release);  // publishes the items to R3
+    return true;
   }
 
   // R3 and R4, on any worker. `deliver(const Item&)` returns 1 for a handle's last completion. How many were

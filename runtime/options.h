@@ -27,7 +27,7 @@ struct RuntimeOptions {
 
   // A worker that stays inside one task for longer than this has its completions taken over by another (between one and
   // two times the threshold, plus about 0.1 ms). InfiniteDuration switches that off; so does a single worker.
-  absl::Duration rescue_threshold = absl::Milliseconds(3);
+  absl::Duration rescue_threshold = absl::Milliseconds(2);
   // The signal that asks a busy worker for its completions. Blocking calls in tasks may see EINTR from it where the
   // kernel does not restart them (nanosleep, poll, …).
   int rescue_signal = SIGURG;

@@ -27,8 +27,6 @@ namespace evring {
 namespace {
 
 constexpr int kQuietLooksBeforeSleep = 8;
-constexpr int64_t kMailboxNapNs = 20'000;
-constexpr int kMailboxNaps = 25;
 
 // Sleeps while `*word` is `expected`, at most `ns` (forever if negative). A wake, a signal or the time: all the same.
 void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int64_t ns) {
@@ -80,9 +78,9 @@ void Watchdog::UnblockSignal(int signal) {
 void Watchdog::Stop() {
   if (!thread_.joinable()) return;
   // In one order with the store and the look in Run(): either it sees the end, or we take its sleep back.
-  end_.store(1, std::memory_order_seq_cst);
+  end_.store(true, std::memory_order_seq_cst);
   asleep_.store(kAwake, std::memory_order_seq_cst);
-  FutexWake(&end_);
+  Call();
   FutexWake(&asleep_);
   thread_.join();
 }
@@ -92,7 +90,25 @@ void Watchdog::Wake() {
   if (asleep_.compare_exchange_strong(expected, kAwake, std::memory_order_relaxed)) FutexWake(&asleep_);
 }
 
-void Watchdog::Nap(int64_t ns) { FutexWait(&end_, 0, ns); }
+void Watchdog::Call() {
+  calls_.fetch_add(1, std::memory_order_release);  // pairs with RestUntil(), which then sees the mailbox, or the end
+  FutexWake(&calls_);
+}
+
+void Watchdog::RestUntil(int64_t time_ns) {
+  for (;;) {
+    const uint32_t calls = calls_.load(std::memory_order_acquire);  // pairs with Call()
+    if (end_.load(std::memory_order_relaxed)) return;
+    for (int i = 0; i < scheduler_->worker_count(); ++i) {
+      if (!scheduler_->worker(i)->mailbox_.full()) continue;
+      scheduler_->NotifyOne();  // who finds one of them wakes another for the next
+      break;
+    }
+    const int64_t left_ns = time_ns - scheduler_->options().kernel->NowNs();
+    if (left_ns <= 0) return;
+    FutexWait(&calls_, calls, left_ns);
+  }
+}
 
 void Watchdog::Run() {
   pthread_setname_np(pthread_self(), "evring-watchdog");
@@ -102,15 +118,15 @@ void Watchdog::Run() {
   const int64_t threshold_ns =
       std::max<int64_t>(absl::ToInt64Nanoseconds(scheduler_->options().rescue_threshold), 100'000);
   int quiet = 0;
-  while (end_.load(std::memory_order_acquire) == 0) {
-    Nap(threshold_ns);
+  while (!end_.load(std::memory_order_acquire)) {
+    RestUntil(scheduler_->options().kernel->NowNs() + threshold_ns);
     quiet = Look() ? 0 : quiet + 1;
     if (quiet < kQuietLooksBeforeSleep) continue;
     // All asleep, it seems. Say so, then look who is parked: a worker has left its ring before that look, which then
     // sees it awake, or leaves it later and sees the word. (That its epoch stands still says nothing: it may be on its
     // way to a task.)
     asleep_.store(kAsleep, std::memory_order_seq_cst);
-    if (end_.load(std::memory_order_seq_cst) == 0 && scheduler_->AllParked()) FutexWait(&asleep_, kAsleep, -1);
+    if (!end_.load(std::memory_order_seq_cst) && scheduler_->AllParked()) FutexWait(&asleep_, kAsleep, -1);
     asleep_.store(kAwake, std::memory_order_relaxed);
     quiet = 0;
   }
@@ -118,7 +134,6 @@ void Watchdog::Run() {
 
 bool Watchdog::Look() {
   bool moved = false;
-  std::vector<int> asked;
   for (int i = 0; i < scheduler_->worker_count(); ++i) {
     Worker* worker = scheduler_->worker(i);
     const uint64_t epoch = worker->epoch_.load(std::memory_order_acquire);  // pairs with Worker::RunTask()
@@ -126,37 +141,24 @@ bool Watchdog::Look() {
     moved |= epoch != before || (epoch & 1) != 0;
     if (epoch == before && (epoch & 1) != 0) {
       worker->stuck_epoch_.store(epoch, std::memory_order_relaxed);  // R1; a hint that the thief compares
-      if (worker->has_requests_.load(std::memory_order_relaxed) && !worker->mailbox_.full() &&
-          syscall(SYS_tgkill, getpid(), worker->thread_id_, scheduler_->options().rescue_signal) == 0) {
-        asked.push_back(i);
+      if (worker->has_requests_.load(std::memory_order_relaxed) && !worker->mailbox_.full()) {
+        // Refused while as many signals are queued as may be: the next look asks again.
+        syscall(SYS_tgkill, getpid(), worker->thread_id_, scheduler_->options().rescue_signal);
       }
       if (worker->HasStealable(scheduler_->options().kernel->NowNs())) scheduler_->NotifyOne();
     }
     before = epoch;
   }
-  if (!asked.empty()) AwaitMailboxes(asked);
   return moved;
-}
-
-// The handler takes about 15 us to run; nobody is woken before there is something to take.
-void Watchdog::AwaitMailboxes(const std::vector<int>& asked) {
-  for (int nap = 0; nap < kMailboxNaps; ++nap) {
-    Nap(kMailboxNapNs);
-    bool full = false;
-    for (const int i : asked) full |= scheduler_->worker(i)->mailbox_.full();
-    if (full) {
-      scheduler_->NotifyOne();
-      return;
-    }
-  }
 }
 
 void Watchdog::OnSignal(int) {
   const int saved_errno = errno;
   if (Worker* worker = Worker::Current();
       worker != nullptr && (worker->epoch_.load(std::memory_order_relaxed) & 1) != 0) {
-    worker->mailbox_.TryFill(
+    const bool filled = worker->mailbox_.TryFill(
         [worker](kevent::RawCompletion* out, unsigned max) { return worker->ring_->CopyOut(out, max); });
+    if (filled) worker->scheduler_->CallWatchdog();
   }
   errno = saved_errno;
 }

@@ -7,8 +7,8 @@
 //       is inside one task for longer than the threshold. It notes the epoch as stuck and signals the thread.
 //   R2  The handler runs on the owner's thread, in the middle of the task. If the epoch is even it does nothing (the
 //       owner is in its loop and will look by itself). Else, if the mailbox is free, it enters its own ring, which
-//       submits what earlier tasks prepared and makes the completions visible, copies them to the mailbox and moves
-//       the ring's read index.
+//       submits what earlier tasks prepared and makes the completions visible, copies them to the mailbox, moves the
+//       ring's read index and, if there were any, calls the watchdog.
 //   R3  The watchdog sees the mailbox full and wakes one parked worker, as for any work. A searching worker claims the
 //       mailbox by compare-and-swap ...
 //   R4  ... delivers the completions: the tasks that waited become ready on the worker that delivers. It also fires the
@@ -26,7 +26,7 @@
 // Receive buffers named by a rescued completion belong to the busy worker's buffer ring: whoever returns one from
 // another thread leaves it in a list for the owner (buffer_ring.h).
 //
-// While every worker sleeps the watchdog sleeps too.
+// While every worker sleeps the watchdog sleeps too. What it costs: bench/README.md.
 //
 // Checked by: tests/runtime/rescue_test.cc, tests/model/mailbox_model_test.cc.
 
@@ -67,6 +67,9 @@ class Watchdog {
   bool asleep() const { return asleep_.load(std::memory_order_relaxed) != kAwake; }
   void Wake();
 
+  // A mailbox is full. Any thread, in a signal handler too.
+  void Call();
+
  private:
   enum State : uint32_t { kAwake, kAsleep };
 
@@ -74,15 +77,16 @@ class Watchdog {
   void Run();
   // One look at all workers; true if any has run a task since the last.
   bool Look();
-  void AwaitMailboxes(const std::vector<int>& asked);
-  void Nap(int64_t ns);
+  // Until that time, or the end; meanwhile it wakes a worker for each call.
+  void RestUntil(int64_t time_ns);
 
   static void OnSignal(int signal);
 
   Scheduler* const scheduler_;
   std::atomic<uint32_t> asleep_{kAwake};
-  std::atomic<uint32_t> end_{0};
-  std::vector<uint64_t> epochs_;  // as of the last look
+  std::atomic<bool> end_{false};
+  std::atomic<uint32_t> calls_{0};  // counts what it leaves its rest for
+  std::vector<uint64_t> epochs_;    // as of the last look
   std::thread thread_;
 };
 

@@ -79,6 +79,8 @@ class Scheduler {
   // The watchdog sleeps as long as all workers do; the first that leaves its ring wakes it.
   bool watchdog_asleep() const { return watchdog_ != nullptr && watchdog_->asleep(); }
   void WakeWatchdog() { watchdog_->Wake(); }
+  // In the handler of the rescue signal: there is a watchdog, as long as the workers.
+  void CallWatchdog() { watchdog_->Call(); }
 
   // Whether the workers go on: until every task has ended after a stop.
   bool draining() const { return draining_.load(std::memory_order_acquire); }
