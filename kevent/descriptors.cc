@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,6 +68,14 @@ int Descriptors::PollNow(int fd, short events) {
 }
 
 int Descriptors::EventFd(unsigned count, int flags) { return Answer(eventfd(count, flags)); }
+
+int Descriptors::InotifyInit1(int flags) { return Answer(inotify_init1(flags)); }
+
+int Descriptors::InotifyAddWatch(int fd, const char* path, uint32_t mask) {
+  return Answer(inotify_add_watch(fd, path, mask));
+}
+
+int Descriptors::InotifyRmWatch(int fd, int watch) { return Answer(inotify_rm_watch(fd, watch)); }
 
 int Descriptors::FutexWake(const uint32_t* word, int count, bool is_private) {
   const int op = FUTEX_WAKE | (is_private ? FUTEX_PRIVATE_FLAG : 0);

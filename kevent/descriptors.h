@@ -1,9 +1,9 @@
-// descriptors.h: the system calls that are no requests to a ring: making a socket, naming it, closing it; and waking
-// those that wait for a futex.
+// descriptors.h: the system calls that are no requests to a ring: making a socket, naming it, closing it; watching a
+// file; and waking those that wait for a futex.
 //
-// None of them blocks. They go through the kernel that serves the thread's ring (Kernel::Current()), so that a
-// simulator sees all that happens to a descriptor, and whom a word of memory wakes. The default of each is the system's
-// call.
+// None of them blocks, but what looks up a path may wait for a disk. They go through the kernel that serves the
+// thread's ring (Kernel::Current()), so that a simulator sees all that happens to a descriptor, and whom a word of
+// memory wakes. The default of each is the system's call.
 
 #ifndef EVRING_KEVENT_DESCRIPTORS_H_
 #define EVRING_KEVENT_DESCRIPTORS_H_
@@ -38,6 +38,11 @@ class Descriptors {
 
   // eventfd(2): the descriptor of a counter, which requests read and write.
   virtual int EventFd(unsigned count, int flags);
+
+  // inotify(7): the descriptor of an instance, which requests read; a watch of it, by its number.
+  virtual int InotifyInit1(int flags);
+  virtual int InotifyAddWatch(int fd, const char* path, uint32_t mask);
+  virtual int InotifyRmWatch(int fd, int watch);
 
   // Wakes up to `count` of those that wait for `word`, as FUTEX_WAKE of futex(2): how many they were. `is_private`: as
   // they have said. The program has changed the word before.

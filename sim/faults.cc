@@ -7,7 +7,7 @@ const char* FaultName(Fault fault) {
       "short-receive", "short-send",  "receive-error",  "send-error",   "accept-error",  "connect-error",
       "reset",         "no-buffers",  "multishot-ends", "cancel-loses", "enter-refused", "interrupted",
       "late-wake",     "deferred",    "slow",           "short-file",   "file-error",    "clock-jump",
-      "bind-error",    "futex-error", "spurious-wake",  "clock-set"};
+      "bind-error",    "futex-error", "spurious-wake",  "clock-set",    "event-lost"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -40,6 +40,7 @@ FaultRules FaultRules::Storm() {
   rules[Fault::kBindError].ppm = 50'000;
   rules[Fault::kFutexError].ppm = 10'000;
   rules[Fault::kClockSet].ppm = 5'000;
+  rules[Fault::kEventLost].ppm = 10'000;
   return rules;
 }
 

@@ -33,15 +33,17 @@ enum class Fault : uint8_t {
   kLateWake,       // a message to a ring takes its time
   kDeferred,       // a request that could complete at once does so later, behind others
   kSlow,           // the network holds data back
-  kShortFile,      // a file's read or write stops short
-  kFileError,      // an errno of open(2), read(2), write(2), fsync(2), rename(2), unlink(2) or flock(2): EIO, ENOSPC, …
+  kShortFile,      // a file's read or write stops short; a read of an inotify instance has fewer events than are there
+  kFileError,      // an errno of open(2), read(2), write(2), fsync(2), rename(2), unlink(2), flock(2), inotify_init(2)
+                   // or inotify_add_watch(2): EIO, ENOSPC, …
   kClockJump,      // the process stops for a while: at a call of the kernel, CLOCK_MONOTONIC has leapt forward
   kBindError,      // an errno of bind(2) or listen(2), of a request: EADDRINUSE, EACCES, …
   kFutexError,     // an errno of a wait for a futex: ENOMEM
   kSpuriousWake,   // a wait for a futex ends without a wake-up
   kClockSet,       // while a timeout counts by CLOCK_REALTIME: it is set, forwards or back
+  kEventLost,      // no memory for an event of inotify: it is lost, and IN_Q_OVERFLOW says so
 };
-inline constexpr size_t kFaults = 22;
+inline constexpr size_t kFaults = 23;
 const char* FaultName(Fault fault);
 
 struct FaultRule {

@@ -6,10 +6,12 @@
 #include <sys/file.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstddef>
 #include <limits>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "kevent/opcodes.h"
@@ -34,6 +36,11 @@ constexpr int kUnlinkErrors[] = {EACCES, EBUSY, EIO, ENOMEM, EPERM, EROFS};
 // Of flock(2) and fcntl_locking(2). Left out, besides the above: EACCES and EAGAIN of locks that do not wait, and
 // EDEADLK, for which there would have to be another process. To give one up needs no memory, unless it splits a range.
 constexpr int kLockErrors[] = {ENOLCK};
+// Of inotify_init(2) and inotify_add_watch(2); the first of the latter are all that a change of a watch can meet. Left
+// out: what the arguments or what is there decide (EBADF, EEXIST, EFAULT, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR).
+constexpr int kInotifyErrors[] = {EMFILE, ENFILE, ENOMEM};
+constexpr int kWatchErrors[] = {EACCES, ENOMEM, ENOSPC};
+constexpr int kChangeWatchErrors[] = {EACCES};
 
 constexpr uint64_t kOwnPosition = ~uint64_t{0};  // an offset: read and write where the description stands
 
@@ -73,6 +80,8 @@ int RangeOf(const struct flock& lock, const FileDescription& open, FileLocks::Ra
 }  // namespace
 
 short FileDescription::Poll() const { return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM; }
+
+void FileDescription::Close() { requests_->Close(this); }
 
 bool FileRequests::NeedsPath(const io_uring_sqe& sqe) {
   return sqe.opcode == IORING_OP_OPENAT || sqe.opcode == IORING_OP_RENAMEAT || sqe.opcode == IORING_OP_UNLINKAT;
@@ -145,27 +154,67 @@ int FileRequests::OpenAt(const io_uring_sqe& sqe) {
   if (const int failed = Failure(OpenErrors(sqe)); failed != 0) return failed;
   FileSystem::Handle file;
   FileLocks::File inode = nullptr;
+  const std::string path = Path(sqe.addr);
+  const bool was_there = Named(path) != nullptr;
+  std::string directory;
   if ((flags & O_DIRECTORY) != 0) {
-    inode = &directories_[Path(sqe.addr)];
+    if (was_there) return -ENOTDIR;
+    directory = NormalPath(path);
+    inode = &directories_[directory];
   } else {
-    if (const int rc = files_->Open(Path(sqe.addr), flags, &file); rc != 0) return rc;
+    if (const int rc = files_->Open(path, flags, &file); rc != 0) return rc;
     inode = file.get();
+    ++descriptions_[file.get()];
+    if (!was_there) {
+      NoteDirectories(*file);
+      events_.Created(*file);
+    }
   }
-  return open_.Add(std::make_shared<FileDescription>(std::move(file), inode, flags, &locks_));
+  const auto made = std::make_shared<FileDescription>(std::move(file), std::move(directory), inode, flags, this);
+  events_.Opened(made->watched());
+  if (made->file != nullptr && was_there && (flags & O_TRUNC) != 0) events_.Modified(made->watched());
+  return open_.Add(made);
+}
+
+void FileRequests::Close(FileDescription* open) {
+  locks_.Forget(open->inode, open);
+  events_.Closed(open->watched(), (open->flags & O_ACCMODE) != O_RDONLY);
+  if (open->file == nullptr) return;
+  const auto count = descriptions_.find(open->file.get());
+  if (--count->second != 0) return;
+  descriptions_.erase(count);
+  if (!open->file->has_name()) events_.Gone(*open->file);
 }
 
 int FileRequests::RenameAt(const io_uring_sqe& sqe) {
   if (const int failed = Failure(kRenameErrors); failed != 0) return failed;
-  return files_->Rename(Path(sqe.addr), Path(sqe.addr2));
+  const FileSystem::Handle file = Named(Path(sqe.addr));
+  const FileSystem::Handle over = Named(Path(sqe.addr2));
+  const std::string from = file != nullptr ? file->path() : "";
+  if (const int rc = files_->Rename(Path(sqe.addr), Path(sqe.addr2)); rc < 0 || file == over) return rc;
+  NoteDirectories(*file);
+  events_.Moved(from, *file, over.get(), over != nullptr && IsOpen(*over));
+  return 0;
 }
 
 int FileRequests::UnlinkAt(const io_uring_sqe& sqe) {
   if (const int failed = Failure(kUnlinkErrors); failed != 0) return failed;
-  return files_->Unlink(Path(sqe.addr));
+  return Unlink(Path(sqe.addr));
+}
+
+int FileRequests::Unlink(const std::string& path) {
+  const FileSystem::Handle file = Named(path);
+  if (const int rc = files_->Unlink(path); rc < 0) return rc;
+  events_.Unlinked(*file, IsOpen(*file));
+  return 0;
 }
 
 int FileRequests::ReadFrom(FileDescription* open, const io_uring_sqe& sqe) {
-  if (open->file == nullptr) return -EISDIR;
+  if (open->file == nullptr) {
+    if (sqe.len != 0) return -EISDIR;
+    events_.Read(open->watched());
+    return 0;
+  }
   if ((open->flags & O_ACCMODE) == O_WRONLY) return -EBADF;
   if (const int failed = Failure(kReadErrors); failed != 0) return failed;
   size_t n = sqe.len;
@@ -173,13 +222,18 @@ int FileRequests::ReadFrom(FileDescription* open, const io_uring_sqe& sqe) {
   auto* out = reinterpret_cast<std::byte*>(static_cast<uintptr_t>(sqe.addr));
   const bool own = sqe.off == kOwnPosition;
   const int rc = files_->Read(open->file, own ? open->position : sqe.off, std::span(out, n));
+  events_.Read(open->watched());  // io_uring tells of the end of the file too
   if (own && rc > 0) open->position += static_cast<uint64_t>(rc);
   return rc;
 }
 
 int FileRequests::WriteTo(FileDescription* open, const io_uring_sqe& sqe) {
   if (open->file == nullptr || (open->flags & O_ACCMODE) == O_RDONLY) return -EBADF;
-  if (const int failed = Failure(kWriteErrors); failed != 0) return failed;
+  // io_uring tells of a write that has failed as well.
+  if (const int failed = Failure(kWriteErrors); failed != 0) {
+    events_.Modified(open->watched());
+    return failed;
+  }
   size_t n = sqe.len;
   if (n > 1 && world_->Happens(Fault::kShortFile)) n = 1 + world_->faults.Below(n - 1);
   const bool own = sqe.off == kOwnPosition;
@@ -187,6 +241,7 @@ int FileRequests::WriteTo(FileDescription* open, const io_uring_sqe& sqe) {
   if ((open->flags & O_APPEND) != 0) offset = open->file->size();
   const auto* data = reinterpret_cast<const std::byte*>(static_cast<uintptr_t>(sqe.addr));
   const int rc = files_->Write(open->file, offset, std::span(data, n));
+  events_.Modified(open->watched());
   if (own && rc > 0) open->position = offset + static_cast<uint64_t>(rc);
   return rc;
 }
@@ -239,6 +294,66 @@ std::optional<int32_t> FileRequests::Lock(FileDescription* open, const io_uring_
     return -EBADF;
   }
   return rc;
+}
+
+// --- Watches
+
+FileSystem::Handle FileRequests::Named(const std::string& path) const {
+  FileSystem::Handle file;
+  return files_->Open(path, /*flags=*/0, &file) == 0 ? file : nullptr;
+}
+
+bool FileRequests::IsDirectory(const std::string& path) const {
+  return path == "/" || directories_.contains(path) || !files_->List(path).empty();
+}
+
+void FileRequests::NoteDirectories(const FileSystem::File& file) {
+  std::string directory = file.path();
+  for (;;) {
+    directory.erase(directory.rfind('/'));
+    if (directory.empty()) return;
+    directories_.try_emplace(directory);
+  }
+}
+
+int FileRequests::Resolve(const std::string& path, bool directory, Watched* what) const {
+  if (path.empty()) return -ENOENT;
+  if (path.front() != '/') return -EINVAL;
+  if (path.size() >= PATH_MAX) return -ENAMETOOLONG;
+  const std::string last = path.substr(path.rfind('/') + 1);
+  directory = directory || last.empty() || last == "." || last == "..";
+  const std::string known = NormalPath(path);
+  if (const FileSystem::Handle file = Named(known); file != nullptr) {
+    what->file = file.get();
+    return directory ? -ENOTDIR : 0;
+  }
+  // One name after the other that it goes through.
+  for (size_t slash = 0; slash != std::string::npos;) {
+    const size_t end = known.find('/', slash + 1);
+    if (std::min(end, known.size()) - slash - 1 > NAME_MAX) return -ENAMETOOLONG;
+    const std::string through = known.substr(0, end);
+    if (end != std::string::npos && Named(through) != nullptr) return -ENOTDIR;
+    if (end != std::string::npos && !directory && !IsDirectory(through)) return -ENOENT;
+    slash = end;
+  }
+  what->directory = known;
+  return directory || IsDirectory(known) ? 0 : -ENOENT;
+}
+
+int FileRequests::MakeInotify(bool blocking, std::shared_ptr<Inotify>* made) {
+  if (events_.instances() >= events_.limits().instances) return -EMFILE;
+  if (const int failed = Failure(kInotifyErrors); failed != 0) return failed;
+  *made = std::make_shared<Inotify>(world_, &events_, blocking);
+  return 0;
+}
+
+int FileRequests::AddWatch(Inotify* inotify, const char* path, uint32_t mask) {
+  Watched what;
+  if (const int rc = Resolve(path, (mask & IN_ONLYDIR) != 0, &what); rc < 0) return rc;
+  const std::span<const int> errors =
+      inotify->Watches(what) ? std::span<const int>(kChangeWatchErrors) : std::span<const int>(kWatchErrors);
+  if (const int failed = Failure(errors); failed != 0) return failed;
+  return inotify->Add(what, mask);
 }
 
 }  // namespace evring::sim

@@ -6,12 +6,32 @@
 #include <algorithm>
 #include <limits>
 
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+
 namespace evring::sim {
 namespace {
 
-bool IsPath(const std::string& path) { return path.size() > 1 && path.front() == '/' && path.back() != '/'; }
+// Of a file: the root is none.
+bool IsPath(const std::string& path) {
+  return !path.empty() && path.front() == '/' && path.back() != '/' && NormalPath(path) != "/";
+}
 
 }  // namespace
+
+std::string NormalPath(const std::string& path) {
+  std::vector<std::string> names;
+  for (const absl::string_view name : absl::StrSplit(path, '/')) {
+    if (name.empty() || name == ".") continue;
+    if (name != "..") {
+      names.emplace_back(name);
+    } else if (!names.empty()) {
+      names.pop_back();
+    }
+  }
+  return "/" + absl::StrJoin(names, "/");
+}
 
 uint64_t FileSystem::used() const {
   uint64_t sum = 0;
@@ -30,6 +50,14 @@ void FileSystem::Apply(const std::vector<Entry>& change, std::map<std::string, H
 }
 
 void FileSystem::Record(std::vector<Entry> change) {
+  for (const Entry& entry : change) {
+    if (const auto had = seen_.find(entry.path); had != seen_.end()) had->second->has_name_ = false;
+  }
+  for (const Entry& entry : change) {
+    if (entry.file == nullptr) continue;
+    entry.file->path_ = entry.path;
+    entry.file->has_name_ = true;
+  }
   Apply(change, &seen_);
   journal_.push_back(std::move(change));
 }
@@ -47,8 +75,9 @@ void FileSystem::Commit(uint64_t entries) {
   journal_begin_ += entries;
 }
 
-int FileSystem::Open(const std::string& path, int flags, Handle* file) {
-  if (!IsPath(path)) return path.empty() ? -ENOENT : -EINVAL;
+int FileSystem::Open(const std::string& given, int flags, Handle* file) {
+  if (!IsPath(given)) return given.empty() ? -ENOENT : -EINVAL;
+  const std::string path = NormalPath(given);
   const auto found = seen_.find(path);
   if (found == seen_.end()) {
     if ((flags & O_CREAT) == 0) return -ENOENT;
@@ -120,8 +149,10 @@ int FileSystem::SyncDirectory() {
   return 0;
 }
 
-int FileSystem::Rename(const std::string& from, const std::string& to) {
-  if (!IsPath(from) || !IsPath(to)) return -EINVAL;
+int FileSystem::Rename(const std::string& given_from, const std::string& given_to) {
+  if (!IsPath(given_from) || !IsPath(given_to)) return -EINVAL;
+  const std::string from = NormalPath(given_from);
+  const std::string to = NormalPath(given_to);
   const auto found = seen_.find(from);
   if (found == seen_.end()) return -ENOENT;
   if (from == to) return 0;
@@ -130,8 +161,9 @@ int FileSystem::Rename(const std::string& from, const std::string& to) {
   return 0;
 }
 
-int FileSystem::Unlink(const std::string& path) {
-  if (!IsPath(path)) return -EINVAL;
+int FileSystem::Unlink(const std::string& given) {
+  if (!IsPath(given)) return -EINVAL;
+  const std::string path = NormalPath(given);
   if (!seen_.contains(path)) return -ENOENT;
   Record({Entry{path, nullptr}});
   return 0;
@@ -182,8 +214,16 @@ std::unique_ptr<FileSystem> FileSystem::AfterCrash(Random* random) const {
     }
     after->seen_[path] = survivor;
   }
+  after->NameFiles();
   after->synced_ = after->seen_;
   return after;
+}
+
+void FileSystem::NameFiles() {
+  for (const auto& [path, file] : seen_) {
+    file->path_ = path;
+    file->has_name_ = true;
+  }
 }
 
 std::vector<std::byte> FileSystem::DataAfterCrash(const File& file, Random* random) {

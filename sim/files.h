@@ -13,8 +13,8 @@
 // name on the new file and the new file empty: what the real systems do. Source: fsync(2), rename(2), and ext4's
 // data=ordered without its repairs for programs that forget (auto_da_alloc).
 //
-// Paths are absolute; a directory is any prefix that ends before a slash: it need not be made. For one thread at a
-// time.
+// Paths are absolute, and mean the same with `.`, `..` and more slashes in between; a directory is any prefix that ends
+// before a slash: it need not be made. For one thread at a time.
 
 #ifndef EVRING_SIM_FILES_H_
 #define EVRING_SIM_FILES_H_
@@ -34,6 +34,9 @@
 
 namespace evring::sim {
 
+// The path without `.`, `..`, and slashes that mean nothing: what files and directories are known by.
+std::string NormalPath(const std::string& path);
+
 class FileSystem {
  public:
   static constexpr size_t kPage = 4096;
@@ -43,9 +46,14 @@ class FileSystem {
   class File {
    public:
     uint64_t size() const { return seen_.size(); }
+    // Where programs find it, or, if it has no name any more, found it last.
+    const std::string& path() const { return path_; }
+    bool has_name() const { return has_name_; }
 
    private:
     friend class FileSystem;
+    std::string path_;
+    bool has_name_ = false;
     std::vector<std::byte> seen_;
     std::vector<std::byte> synced_;
     std::set<uint64_t> dirty_;                 // pages
@@ -71,7 +79,7 @@ class FileSystem {
   int Rename(const std::string& from, const std::string& to);
   int Unlink(const std::string& path);
 
-  bool Exists(const std::string& path) const { return seen_.contains(path); }
+  bool Exists(const std::string& path) const { return seen_.contains(NormalPath(path)); }
   // The names in a directory, sorted.
   std::vector<std::string> List(const std::string& directory) const;
 
@@ -89,6 +97,8 @@ class FileSystem {
   };
 
   static void Apply(const std::vector<Entry>& change, std::map<std::string, Handle>* names);
+  // The files of a picture that programs see are told their names in it.
+  void NameFiles();
   static std::vector<std::byte> DataAfterCrash(const File& file, Random* random);
   // Writes the dirty pages that do reach the disk; none is dirty afterwards.
   static void WriteBack(const Handle& file, const std::function<bool(uint64_t page)>& reaches_disk);

@@ -36,7 +36,7 @@ Kernel::Kernel(const KernelOptions& options)
       world_(options.seed, options.faults, options.choice, options.log_lines, options.journal),
       network_(&world_, options.socket_buffer_bytes),
       files_(options.files != nullptr ? options.files : std::make_shared<FileSystem>(kDiskBytes)),
-      file_requests_(&world_, files_.get()),
+      file_requests_(&world_, files_.get(), options.inotify),
       clock_offset_ns_(kClockOffsetNs),
       turns_(&world_, options.workers, options.calls_max, [this](const std::string& why) { Fail(why); }) {}
 

@@ -36,6 +36,7 @@
 #include "sim/file_requests.h"
 #include "sim/files.h"
 #include "sim/futexes.h"
+#include "sim/inotify.h"
 #include "sim/journal.h"
 #include "sim/request.h"
 #include "sim/socket.h"
@@ -56,6 +57,7 @@ struct KernelOptions {
   size_t socket_buffer_bytes = 4096;  // of each direction of a connection: small, so that writers wait
   size_t pipe_bytes = 65'536;         // of whole pages of 4096
   int descriptors_max = 1024;
+  InotifyLimits inotify;
   std::shared_ptr<FileSystem> files;  // the disk as it is at the start; nullptr: an empty one
   // Of the kernel: when so many calls have been made, the machine crashes, as `crash` says. The run goes on, for
   // nothing; what counts are the files as they are then (TakeAfterCrash()), with which a second run may start. 0:
@@ -114,6 +116,9 @@ class Kernel final : public kevent::Kernel {
   int Undelivered(int fd) override;
   int PollNow(int fd, short events) override;
   int EventFd(unsigned count, int flags) override;
+  int InotifyInit1(int flags) override;
+  int InotifyAddWatch(int fd, const char* path, uint32_t mask) override;
+  int InotifyRmWatch(int fd, int watch) override;
   int FutexWake(const uint32_t* word, int count, bool is_private) override;
 
   // Sets CLOCK_REALTIME, as clock_settime(2): timeouts that are times of it come sooner or later. At the start it is

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "sim/event_fd.h"
+#include "sim/inotify.h"
 #include "sim/kernel.h"
 #include "sim/pipe.h"
 
@@ -94,6 +96,37 @@ int Kernel::EventFd(unsigned count, int flags) {
   Lock lock(mutex_);
   if ((flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)) != 0) return -EINVAL;
   return Open(std::make_shared<sim::EventFd>(count, (flags & EFD_SEMAPHORE) != 0));
+}
+
+int Kernel::InotifyInit1(int flags) {
+  Lock lock(mutex_);
+  if ((flags & ~(IN_CLOEXEC | IN_NONBLOCK)) != 0) return -EINVAL;
+  std::shared_ptr<Inotify> made;
+  if (const int rc = file_requests_.MakeInotify((flags & IN_NONBLOCK) == 0, &made); rc < 0) return rc;
+  const int fd = Open(made);
+  if (fd >= 0) file_requests_.events()->Add(made.get());
+  return fd;
+}
+
+// The order of the checks is that of Linux.
+int Kernel::InotifyAddWatch(int fd, const char* path, uint32_t mask) {
+  Lock lock(mutex_);
+  if ((mask & ~kWatchMask) != 0 || mask == 0) return -EINVAL;
+  const std::shared_ptr<OpenFile> file = Find(fd);
+  if (file == nullptr) return -EBADF;
+  auto* const inotify = dynamic_cast<Inotify*>(file.get());
+  if (inotify == nullptr || ((mask & IN_MASK_ADD) != 0 && (mask & IN_MASK_CREATE) != 0)) return -EINVAL;
+  const int watch = file_requests_.AddWatch(inotify, path, mask);
+  world_.Say(absl::StrCat("fd ", fd, " watches: ", watch));
+  return watch;
+}
+
+int Kernel::InotifyRmWatch(int fd, int watch) {
+  Lock lock(mutex_);
+  const std::shared_ptr<OpenFile> file = Find(fd);
+  if (file == nullptr) return -EBADF;
+  auto* const inotify = dynamic_cast<Inotify*>(file.get());
+  return inotify == nullptr ? -EINVAL : inotify->Remove(watch);
 }
 
 int Kernel::Close(int fd) {

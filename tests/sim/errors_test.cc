@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -248,6 +249,38 @@ TEST(Errors, LocksAndFutexesMeetThoseOfTheirPages) {
   event.result = 2;  // it would answer at once
   event.payload = reinterpret_cast<uintptr_t>(&word);
   EXPECT_EQ(Met(Fault::kFutexError, AskOften(event, /*of_file=*/false)), (Names{"EAGAIN", "ENOMEM"}));
+}
+
+enum class InotifyCall { kInit, kAdd, kChange };
+
+Task<Names> WatchOften(InotifyCall call) {
+  Names names;
+  Names others;
+  auto* const kernel = kevent::Kernel::Current();
+  const auto note = [](int answer, Names* to) {
+    if (answer < 0) to->insert(strerrorname_np(-answer));
+  };
+  for (int i = 0; i < kTries; ++i) {
+    int fd = -1;
+    while (fd < 0) note(fd = kernel->InotifyInit1(IN_CLOEXEC), call == InotifyCall::kInit ? &names : &others);
+    int watch = -1;
+    while (watch < 0) {
+      watch = kernel->InotifyAddWatch(fd, "/watched/", IN_OPEN);
+      note(watch, call == InotifyCall::kAdd ? &names : &others);
+    }
+    const int changed = kernel->InotifyAddWatch(fd, "/watched/", IN_CREATE);
+    note(changed, call == InotifyCall::kChange ? &names : &others);
+    EXPECT_EQ(kernel->InotifyRmWatch(fd, watch), 0);
+    kernel->Close(fd);
+  }
+  co_return names;
+}
+
+TEST(Errors, WatchesMeetThoseOfTheirPages) {
+  const auto met = [](InotifyCall call) { return Met(Fault::kFileError, WatchOften(call)); };
+  EXPECT_EQ(met(InotifyCall::kInit), (Names{"EMFILE", "ENFILE", "ENOMEM"}));
+  EXPECT_EQ(met(InotifyCall::kAdd), (Names{"EACCES", "ENOMEM", "ENOSPC"}));
+  EXPECT_EQ(met(InotifyCall::kChange), (Names{"EACCES"}));
 }
 
 TEST(Errors, CallsOnFilesMeetThoseOfTheirPages) {

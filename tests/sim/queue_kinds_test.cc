@@ -1,5 +1,5 @@
 // queue_kinds_test.cc: what a kevent::Queue waits for besides streams of bytes, on the simulated kernel: counters,
-// words of memory, locks of files, names of sockets, times of the three clocks.
+// words of memory, locks of files, what happens to a file, names of sockets, times of the three clocks.
 //
 // Random programs of registrations and cancels run on the real kernel and on the simulated one, and the records of each
 // step are compared. Where two requests wait for the same thing, who gets it is the kernel's affair: a program asks for
@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -86,6 +87,8 @@ struct Step {
     kListen,
     kConnect,
     kAccept,
+    kWatch,   // the file, for events by `how`; or, if that is 0, no more
+    kTake,    // events of the file; how 1: again and again
     kTimer,   // of clock `which`, over if `how` is 0
     kCancel,  // of step `other`
   };
@@ -142,6 +145,7 @@ class ProgramRun {
     for (size_t i = 0; i < kCounters; ++i) {
       counters_[i] = kernel->EventFd(1, EFD_CLOEXEC | (i == 1 ? EFD_SEMAPHORE | EFD_NONBLOCK : 0));
     }
+    inotify_ = kernel->InotifyInit1(IN_CLOEXEC);
     for (int& fd : sockets_) fd = kernel->Socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   }
   ~ProgramRun() {
@@ -149,6 +153,7 @@ class ProgramRun {
     for (const int fd : files_) kernel_->Close(fd);
     for (const int fd : counters_) kernel_->Close(fd);
     for (const int fd : sockets_) kernel_->Close(fd);
+    kernel_->Close(inotify_);
     EXPECT_EQ(kernel_->Remove(path_.c_str()), 0);
     ring_.reset();
     kevent::Kernel::SetCurrent(nullptr);
@@ -159,8 +164,11 @@ class ProgramRun {
       const std::string answer = DoStep(program[i], i);
       Note(answer);
     }
-    for (const auto& [step, number] : numbers_) queue_->Cancel(number);
-    Note("cancelled");
+    // One by one: the end of a request may let go of a descriptor, and with it of the lock that another waits for.
+    for (const auto& [step, number] : std::map(numbers_)) {
+      const int rc = queue_->Cancel(number);
+      Note(absl::StrCat("cancelled ", rc));
+    }
     return std::move(trace_);
   }
 
@@ -199,6 +207,8 @@ class ProgramRun {
         return kTypes[step.how] == F_UNLCK ? 0 : kLockClaim;
       case Step::Kind::kAccept:
         return 20 + static_cast<int>(step.which % kSockets);
+      case Step::Kind::kTake:
+        return 30;
       default:
         return 0;
     }
@@ -312,6 +322,20 @@ class ProgramRun {
         event.type = EventType::kAccept;
         event.descriptor = sockets_[step.which % kSockets];
         break;
+      case Step::Kind::kWatch: {
+        // One event for each step at most: how many of them one read finds is the kernel's affair.
+        static constexpr uint32_t kMasks[] = {IN_MODIFY, IN_MODIFY, IN_ACCESS, IN_MODIFY | IN_ACCESS, IN_OPEN};
+        if (step.how == 0) return absl::StrCat(kernel_->InotifyRmWatch(inotify_, std::exchange(watch_, -1)));
+        watch_ = kernel_->InotifyAddWatch(inotify_, path_.c_str(), kMasks[step.how - 1]);
+        return absl::StrCat(watch_);
+      }
+      case Step::Kind::kTake:
+        event.type = EventType::kInotify;
+        event.descriptor = step.how == 5 ? sockets_[0] : inotify_;
+        if (step.how % 2 == 1) event.flags = KEVENT_MULTI;
+        io = {taken_.data(), step.how == 4 ? 8 : taken_.size(), 0, 0};
+        argument(&io);
+        break;
       case Step::Kind::kTimer: {
         static constexpr int kClocks[] = {CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_PROCESS_CPUTIME_ID};
         event.type = EventType::kTimer;
@@ -385,6 +409,11 @@ class ProgramRun {
     }
     absl::StrAppend(text, record.result, "/", record.flags);
     if (record.type == EventType::kEventFd && record.result >= 0) absl::StrAppend(text, " count ", record.payload);
+    for (int at = 0; record.type == EventType::kInotify && at < record.result; at += sizeof(inotify_event)) {
+      inotify_event taken;
+      std::memcpy(&taken, taken_.data() + at, sizeof(taken));
+      absl::StrAppend(text, " ", taken.wd, "/", absl::Hex(taken.mask), "/", taken.cookie, "/", taken.len);
+    }
     if (record.type == EventType::kFileRead && record.result >= 0) absl::StrAppend(text, " ", memory_[step]);
     absl::StrAppend(text, ";");
   }
@@ -399,6 +428,9 @@ class ProgramRun {
   std::array<int, kFiles> files_ = {};
   std::array<int, kCounters> counters_ = {};
   std::array<int, kSockets> sockets_ = {};
+  int inotify_ = -1;
+  int watch_ = -1;
+  std::array<std::byte, 1024> taken_;
   std::array<uint32_t, kWords> words_ = {};
   // By the number of the step.
   std::array<uint64_t, kSteps> memory_ = {};
