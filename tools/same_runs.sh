@@ -1,6 +1,6 @@
 #!/bin/bash
-# same_runs.sh: shows that a simulated run is a function of its seed: a hundred of them have the same digests built with
-# gcc and with clang. Prints the first that differ, if any, and leaves with 1.
+# same_runs.sh: shows that a simulated run is a function of its seed: three hundred of them have the same digests built
+# with gcc and with clang. Prints the first that differ, if any, and leaves with 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -50,8 +50,8 @@ struct FileEvent {
 // Movable. One task at a time, but for Add() and Remove() while another waits in Next().
 class FileWatch {
  public:
-  // kResourceExhausted: EMFILE, no descriptor, or too many of these of this user; ENFILE, ENOMEM. kUnimplemented
-  // (ENOSYS): in a simulation. On a worker.
+  // kResourceExhausted: EMFILE, no descriptor, or too many of these of this user; ENFILE, ENOMEM. On a worker: the
+  // kernel of its ring is the one that watches, in a simulation the simulated files.
   static absl::StatusOr<FileWatch> Create();
 
   FileWatch(FileWatch&&) noexcept;

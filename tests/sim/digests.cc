@@ -1,4 +1,4 @@
-// digests.cc: prints the digests of two hundred runs under faults, one a line: for two programs, of whichever
+// digests.cc: prints the digests of three hundred runs under faults, one a line: for two programs, of whichever
 // compilers, to be compared.
 
 #include <cinttypes>
@@ -9,6 +9,7 @@
 #include "sim/simulation.h"
 #include "tests/sim/echo_scenario.h"
 #include "tests/sim/kinds_scenario.h"
+#include "tests/sim/watches_scenario.h"
 
 namespace evring::sim {
 namespace {
@@ -33,4 +34,5 @@ int main() {
     static_cast<void>(simulation->Run(evring::sim::EchoScenario(simulation->random(), 8)));
   });
   evring::sim::Print("kinds", [](Simulation* simulation) { simulation->Run(evring::sim::KindsScenario()); });
+  evring::sim::Print("watches", [](Simulation* simulation) { simulation->Run(evring::sim::WatchesScenario()); });
 }
