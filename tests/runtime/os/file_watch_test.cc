@@ -116,7 +116,8 @@ Task<> Example(std::string directory) {
   std::function<void(std::string)> reload = [&reloaded](std::string path) { reloaded.Reload(std::move(path)); };
   JoinHandle<absl::Status> following = co_await Spawn(Follow(directory, reload));
   // Until it watches.
-  while (!reloaded.some) {
+  for (int tries = 0; !reloaded.some; ++tries) {
+    CO_ASSERT_LT(tries, 10'000);
     CO_ASSERT_OK(co_await Touch(directory + "/a"));
     co_await Yield();
   }
