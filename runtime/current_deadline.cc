@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "absl/time/clock.h"
 #include "kevent/check.h"
 #include "runtime/timeout.h"
 #include "runtime/timer_wheel.h"
+#include "runtime/wall_clock.h"
 #include "runtime/worker.h"
 
 namespace evring::internal {
@@ -28,7 +28,7 @@ absl::Duration RemainingTimeOf(TaskContext* context) {
   return absl::Nanoseconds(std::max<int64_t>(deadline_ns - worker->NowNs(), 0));
 }
 
-absl::Time CurrentDeadlineOf(TaskContext* context) { return absl::Now() + RemainingTimeOf(context); }
+absl::Time CurrentDeadlineOf(TaskContext* context) { return WallNow() + RemainingTimeOf(context); }
 
 absl::Status StopCauseOf(TaskContext* context) {
   if (!context->stop_requested()) return absl::OkStatus();

@@ -44,7 +44,7 @@ class [[nodiscard]] AboutStopAwaiter : private CurrentContextAwaiter {
 // InfiniteDuration if there is none. In a task, on a worker.
 inline internal::AboutStopAwaiter<&internal::RemainingTimeOf> RemainingTime() { return {}; }
 
-// `co_await CurrentDeadline()`: an absl::Time, the nearest deadline in wall-clock time as of now, InfiniteFuture if
+// `co_await CurrentDeadline()`: an absl::Time, the nearest deadline as a time of WallNow() as of now, InfiniteFuture if
 // there is none. In a task, on a worker.
 inline internal::AboutStopAwaiter<&internal::CurrentDeadlineOf> CurrentDeadline() { return {}; }
 

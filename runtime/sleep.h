@@ -7,11 +7,11 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "runtime/context.h"
 #include "runtime/timer.h"
 #include "runtime/timer_slack.h"
+#include "runtime/wall_clock.h"
 #include "runtime/worker.h"
 
 namespace evring {
@@ -126,8 +126,9 @@ class YieldAwaiter {
   return internal::SleepAwaiter(d, internal::ToNs(slack));
 }
 
-// Sleep() until `deadline`, turned into monotonic time now: a clock that is set later does not move it.
-[[nodiscard]] inline internal::SleepAwaiter SleepUntil(absl::Time deadline) { return Sleep(deadline - absl::Now()); }
+// Sleep() until `deadline`, a time of WallNow() that is turned into monotonic time now: a clock that is set later does
+// not move it.
+[[nodiscard]] inline internal::SleepAwaiter SleepUntil(absl::Time deadline) { return Sleep(deadline - WallNow()); }
 
 // Lets the other ready tasks of this worker run first. Not a point of cancellation.
 [[nodiscard]] inline internal::YieldAwaiter Yield() { return {}; }

@@ -25,13 +25,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "runtime/run_result.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "runtime/timer.h"
+#include "runtime/wall_clock.h"
 
 namespace evring {
 namespace internal {
@@ -189,10 +189,10 @@ DeadlineAwaiter<T> WithTimeout(absl::Duration d, Task<T> task) {
   return DeadlineAwaiter<T>(d, nullptr, std::move(task));
 }
 
-// The same until a wall-clock time, turned into monotonic time now.
+// The same until a time of WallNow(), turned into monotonic time now.
 template <class T>
 DeadlineAwaiter<T> WithDeadline(absl::Time deadline, Task<T> task) {
-  return DeadlineAwaiter<T>(deadline - absl::Now(), nullptr, std::move(task));
+  return DeadlineAwaiter<T>(deadline - WallNow(), nullptr, std::move(task));
 }
 
 // The same with a deadline that `task` moves as it goes.

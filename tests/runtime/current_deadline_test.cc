@@ -10,7 +10,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "runtime/cancellation.h"
@@ -21,6 +20,7 @@
 #include "runtime/sync/oneshot.h"
 #include "runtime/task_group.h"
 #include "runtime/timeout.h"
+#include "runtime/wall_clock.h"
 #include "runtime/when_all.h"
 #include "runtime/when_any.h"
 #include "tests/runtime/machines.h"
@@ -100,7 +100,7 @@ Task<> Inherits() {
     CO_ASSERT_OK(hours);
     EXPECT_GT(*hours, absl::Hours(9));
     EXPECT_LE(*hours, absl::Hours(10));
-    const absl::StatusOr<absl::Duration> until = co_await WithDeadline(absl::Now() + absl::Hours(20), kind());
+    const absl::StatusOr<absl::Duration> until = co_await WithDeadline(WallNow() + absl::Hours(20), kind());
     CO_ASSERT_OK(until);
     EXPECT_GT(*until, absl::Hours(19));
     EXPECT_LE(*until, absl::Hours(20));
@@ -133,12 +133,12 @@ Task<> Nearest() {
 TEST_P(CurrentDeadlineTest, IsTheNearestOfThoseAround) { RunOk(Nearest()); }
 
 Task<> InWallClockTime() {
-  const absl::Time before = absl::Now();
+  const absl::Time before = WallNow();
   const auto ask = []() -> Task<absl::StatusOr<absl::Time>> { co_return co_await CurrentDeadline(); };
   const absl::StatusOr<absl::Time> deadline = co_await WithTimeout(absl::Hours(1), ask());
   CO_ASSERT_OK(deadline);
   EXPECT_GT(*deadline, before + absl::Minutes(59));
-  EXPECT_LE(*deadline, absl::Now() + absl::Hours(1));
+  EXPECT_LE(*deadline, WallNow() + absl::Hours(1));
 }
 
 TEST_P(CurrentDeadlineTest, IsToldInWallClockTime) { RunOk(InWallClockTime()); }

@@ -11,12 +11,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
+#include "runtime/wall_clock.h"
 #include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
@@ -66,7 +66,7 @@ Task<> InTime() {
   CO_ASSERT_OK(co_await WithTimeout(absl::Hours(1), Nothing()));
   EXPECT_EQ(*co_await WithTimeout(absl::Hours(1), Text()), "text");
   EXPECT_EQ(*co_await WithTimeout(absl::Hours(1), TextAfter(absl::Milliseconds(1))), "late");
-  EXPECT_EQ(*co_await WithDeadline(absl::Now() + absl::Hours(1), Value(4)), 4);
+  EXPECT_EQ(*co_await WithDeadline(WallNow() + absl::Hours(1), Value(4)), 4);
   bool caught = false;
   try {
     static_cast<void>(co_await WithTimeout(absl::Hours(1), Throw()));
@@ -103,7 +103,7 @@ Task<> TooLate() {
   EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithTimeout(d, NothingAfterStop())));
   EXPECT_TRUE(absl::IsDeadlineExceeded((co_await WithTimeout(d, ValueAfterStop())).status()));
   EXPECT_TRUE(absl::IsDeadlineExceeded((co_await WithTimeout(d, TextAfter(absl::Hours(1)))).status()));
-  EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithDeadline(absl::Now() + d, UntilStopped())));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithDeadline(WallNow() + d, UntilStopped())));
   EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithDeadline(absl::InfinitePast(), UntilStopped())));
   EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithTimeout(absl::ZeroDuration(), UntilStopped())));
   EXPECT_TRUE(absl::IsDeadlineExceeded(co_await WithTimeout(-absl::InfiniteDuration(), UntilStopped())));
