@@ -56,13 +56,13 @@ void Kernel::Fail(const std::string& why) {
 void Kernel::Count() {
   if (++calls_ > options_.calls_max && turns_.taken()) Fail("it goes on for ever");
   world_.Pass(kCallNs);
-  if (world_.Happens(Fault::kClockJump)) {
+  if (!world_.paused() && world_.Happens(Fault::kClockJump)) {
     // From a millisecond to some minutes, each doubling as likely. What was to happen meanwhile happens afterwards.
     const int64_t ns = kJumpMinNs << world_.faults.Below(kJumpDoublings);
     world_.Say(absl::StrCat("the clock jumps by ", ns / kJumpMinNs, " ms"));
     world_.Pass(ns);
   }
-  if (!timed_by_clock_.empty() && world_.Happens(Fault::kClockSet)) {
+  if (!timed_by_clock_.empty() && !world_.paused() && world_.Happens(Fault::kClockSet)) {
     MoveClock(static_cast<int64_t>(world_.faults.Below(2 * kClockStepNs)) - kClockStepNs);
   }
   if (calls_ == options_.crash_at_call) {
@@ -98,6 +98,7 @@ void Kernel::Start() {
 void Kernel::Finish() {
   Lock lock(mutex_);
   world_.faults.Stop();
+  world_.LetGo();
   turns_.Finish();
 }
 
@@ -113,6 +114,10 @@ void Kernel::Yield() {
 int64_t Kernel::NowNs() {
   Lock lock(mutex_);
   if (turns_.taken()) world_.Pass(kLookNs);  // else several threads look, in no order of the seed's
+  // Who waits by looking does so for ever while time is paused.
+  looks_ = world_.now() == looked_at_ns_ ? looks_ + 1 : 0;
+  looked_at_ns_ = world_.now();
+  if (world_.paused() && looks_ > options_.calls_max) Fail("it looks at the time for ever, which is paused");
   return world_.now();
 }
 
@@ -219,11 +224,10 @@ int Kernel::Message(int target_fd, uint64_t user_data) {
   if (found == rings_.end()) return -EBADF;
   Ring* ring = found->second.get();
   if (ring->memory.full()) return -EOVERFLOW;
-  if (world_.Happens(Fault::kLateWake)) {
-    world_.After(world_.network.Between(1'000, 1'000'000), [this, target_fd, user_data] {
-      const auto still = rings_.find(target_fd);
-      if (still != rings_.end()) Complete(still->second.get(), user_data, 0);
-    });
+  if (!world_.paused() && world_.Happens(Fault::kLateWake)) {
+    const uint64_t message = next_message_++;
+    late_messages_[message] = {target_fd, user_data};
+    world_.After(world_.network.Between(1'000, 1'000'000), [this, message] { CompleteLate(message); });
   } else {
     Complete(ring, user_data, 0);
   }
@@ -277,6 +281,13 @@ void Kernel::WaitOn(Lock* lock, Ring* ring, int64_t deadline_ns) {
 void Kernel::Complete(Ring* ring, uint64_t user_data, int32_t result) {
   Post(ring, Completion{user_data, result, 0});
   CountCompletion(ring);
+}
+
+void Kernel::CompleteLate(uint64_t message) {
+  const auto late = late_messages_.extract(message);
+  if (late.empty()) return;
+  const auto still = rings_.find(late.mapped().ring);
+  if (still != rings_.end()) Complete(still->second.get(), late.mapped().user_data, 0);
 }
 
 void Kernel::Post(Ring* ring, const Completion& completion) {

@@ -15,8 +15,8 @@
 // A run that cannot go on, or goes on for ever, prints why, its seed and the last lines of its log, and aborts.
 //
 // Where what is: kernel.cc, rings and the calls on them; kernel_requests.cc, a request from its submission to its last
-// completion; kernel_attempts.cc, what each kind of request does; kernel_timeouts.cc, timeouts as requests;
-// kernel_futexes.cc, words of memory; kernel_descriptors.cc, the calls on descriptors.
+// completion; kernel_attempts.cc, what each kind of request does; kernel_timeouts.cc, timeouts as requests, and time by
+// hand; kernel_futexes.cc, words of memory; kernel_descriptors.cc, the calls on descriptors.
 
 #ifndef EVRING_SIM_KERNEL_H_
 #define EVRING_SIM_KERNEL_H_
@@ -125,6 +125,11 @@ class Kernel final : public kevent::Kernel {
   // the same in each run.
   void SetClock(int64_t ns);
 
+  // Time by hand: clock.h, where a task does it. On a worker. 0; -EPERM: the workers do not take turns, so that there
+  // is no time to pause; or it is not paused.
+  int PauseTime();
+  int ResumeTime();
+
  private:
   [[noreturn]] void Fail(const std::string& why);
   // A call of the kernel.
@@ -182,10 +187,15 @@ class Kernel final : public kevent::Kernel {
   void StopTimeout(Request* request);
   void EndTimeout(Request* request, int32_t result);
   void CountCompletion(Ring* ring);
+  int PrepareAdvance(Request* request);
+  // The clock does not go on for it any more.
+  void StopAdvance(Request* request);
   Request* FindRequest(int ring, uint64_t number);
   void Post(Ring* ring, const Completion& completion);
   // A completion that counts for the timeouts of the ring.
   void Complete(Ring* ring, uint64_t user_data, int32_t result);
+  // A message that is late arrives, if it has not yet.
+  void CompleteLate(uint64_t message);
 
   // Descriptors.
   int Open(std::shared_ptr<OpenFile> file);
@@ -209,10 +219,18 @@ class Kernel final : public kevent::Kernel {
   Futexes futexes_;
   int64_t clock_offset_ns_;               // of CLOCK_REALTIME, from CLOCK_MONOTONIC
   std::vector<Request*> timed_by_clock_;  // timeouts that are times of CLOCK_REALTIME
+  int64_t looked_at_ns_ = 0;              // the time that was seen when somebody last looked
+  uint64_t looks_ = 0;                    // at that time
   std::unique_ptr<FileSystem> after_crash_;
   Turns turns_;
   uint64_t calls_ = 0;
   uint64_t next_request_ = 0;
+  struct LateMessage {
+    int ring;
+    uint64_t user_data;
+  };
+  std::map<uint64_t, LateMessage> late_messages_;  // by number, in their order
+  uint64_t next_message_ = 0;
   std::map<int, std::unique_ptr<Ring>> rings_;  // by number
   DescriptorTable<std::shared_ptr<OpenFile>> descriptors_{kFirstDescriptor};
   std::vector<std::shared_ptr<OpenFile>> closing_;  // closed, but a request still refers to them

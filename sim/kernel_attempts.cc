@@ -77,6 +77,7 @@ Answer Kernel::Attempt(Request* request) {
     case IORING_OP_POLL_ADD:
       return AttemptPoll(request);
     case IORING_OP_TIMEOUT:
+    case kOpAdvance:
       return {.complete = request->timed.has_value(), .result = request->timed.value_or(0)};
     case kevent::kOpFutexWait:
     case kevent::kOpFutexWake:

@@ -58,6 +58,8 @@ const char* OpName(unsigned op) {
       return "flock";
     case kevent::kOpLock:
       return "lock";
+    case kOpAdvance:
+      return "advance";
     default:
       return nullptr;
   }
@@ -65,8 +67,9 @@ const char* OpName(unsigned op) {
 
 bool IsPoll(const Request& request) { return request.sqe.opcode == IORING_OP_POLL_ADD; }
 
-// What io_uring does at once whatever else is under way: the values of futexes are those at the submission.
-bool MayBeDeferred(const Request& request) { return request.futexes.empty(); }
+// What io_uring does at once whatever else is under way: the values of futexes are those at the submission. And what it
+// does not have.
+bool MayBeDeferred(const Request& request) { return request.futexes.empty() && request.sqe.opcode != kOpAdvance; }
 
 }  // namespace
 
@@ -149,6 +152,8 @@ int Kernel::Prepare(Request* request) {
       break;
     case IORING_OP_TIMEOUT:
       return PrepareTimeout(request);
+    case kOpAdvance:
+      return PrepareAdvance(request);
     case IORING_OP_POLL_ADD:
       // As io_poll_add_prep() of Linux: level-triggered polls are not for users of the ring.
       if (sqe.buf_index != 0 || sqe.off != 0 || sqe.addr != 0) return -EINVAL;
@@ -324,6 +329,7 @@ int Kernel::Cancel(Ring* ring, const io_uring_sqe& sqe) {
 void Kernel::Cancel(Request* request) {
   request->cancelled = true;
   if (request->sqe.opcode == IORING_OP_TIMEOUT) StopTimeout(request);
+  StopAdvance(request);
   if (WaitsForFutex(*request)) request->hidden = true;
   if (request->sqe.opcode == kevent::kOpFutexWait) futexes_.Remove(request);
   world_.Say(absl::StrCat("request ", request->number, " is cancelled"));

@@ -1,5 +1,6 @@
 // kernel_timeouts.cc: IORING_OP_TIMEOUT: a request that ends when the clock has come somewhere, or when so many
-// completions have come since it was submitted, timeouts that end by themselves not counted.
+// completions have come since it was submitted, timeouts that end by themselves not counted; and the time by hand that
+// a test asks for (clock.h).
 // Source: io_uring_prep_timeout(3), io_uring/timeout.c of Linux.
 
 #include <errno.h>
@@ -95,6 +96,43 @@ int Kernel::CancelTimeout(Ring* ring, const io_uring_sqe& sqe) {
     return 0;
   }
   return -ENOENT;
+}
+
+int Kernel::PauseTime() {
+  Lock lock(mutex_);
+  if (!turns_.taken()) return -EPERM;
+  world_.Pause();
+  world_.Say("time is paused");
+  // That a worker is told late is no time that a test could wait for: it is how the others come to run.
+  while (!late_messages_.empty()) CompleteLate(late_messages_.begin()->first);
+  return 0;
+}
+
+int Kernel::ResumeTime() {
+  Lock lock(mutex_);
+  if (!world_.paused()) return -EPERM;
+  world_.Unpause();
+  world_.Say("time is resumed");
+  return 0;
+}
+
+int Kernel::PrepareAdvance(Request* request) {
+  if (!world_.paused()) return -EPERM;
+  const auto ns = static_cast<int64_t>(request->sqe.off);
+  if (ns < 0 || ns > kLongestNs - world_.now()) return -EINVAL;
+  request->asked = world_.Ask(world_.now() + ns, [this, fd = request->ring->number, number = request->number] {
+    Request* still = FindRequest(fd, number);
+    if (still == nullptr) return;  // its ring is gone
+    still->asked.reset();
+    still->timed = 0;
+    Queue(still);
+  });
+  return 0;
+}
+
+void Kernel::StopAdvance(Request* request) {
+  if (request->asked.has_value()) world_.Unask(*request->asked);
+  request->asked.reset();
 }
 
 }  // namespace evring::sim

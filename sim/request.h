@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "kevent/opcodes.h"
 #include "sim/file_locks.h"
 #include "sim/open_file.h"
 #include "sim/ring_memory.h"
@@ -24,6 +25,11 @@
 #include "sim/world.h"
 
 namespace evring::sim {
+
+// A request that only a simulated kernel has (clock.h): it ends when time has gone on by so many nanoseconds. off:
+// they.
+inline constexpr unsigned kOpAdvance = 250;
+static_assert(kOpAdvance > kevent::kOpLock && kOpAdvance < kevent::kOps, "a number that no other operation has");
 
 struct Ring;
 
@@ -38,7 +44,8 @@ struct Request {
   std::optional<World::Events::iterator> expiry;  // of a timeout, until it comes
   int64_t expires_ns = 0;                         // the same: when, by its clock
   uint64_t completions_left = 0;                  // the same: those after which it ends; 0: they do not matter
-  std::optional<int32_t> timed;                   // the same: what it has come to
+  std::optional<World::Events::iterator> asked;   // of an advance of the clock, until it has come
+  std::optional<int32_t> timed;                   // of both: what it has come to
   std::vector<futex_waitv> futexes;               // those that it waits for, or wakes
   uint32_t futex_mask = FUTEX_BITSET_MATCH_ANY;   // the same
   int woken = -1;                                 // the same: what it answers, once it has been woken

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "kevent/check.h"
 
 namespace evring::sim {
@@ -71,8 +72,18 @@ Turns::Thread* Turns::PickNext() {
       if (thread->state_ == Thread::State::kWaiting) next = std::min(next, thread->deadline_);
     }
     if (!can.empty()) return can[can.size() == 1 ? 0 : world_->random.Below(can.size())];
-    if (next == kNever) fail_("every worker waits, and nothing will ever happen");
+    const int64_t asked = world_->asked();
+    if (next == kNever && asked == kNever) fail_("every worker waits, and nothing will ever happen");
     if (++rounds_ > rounds_max_) fail_("it goes on for ever");
+    if (asked < next) {
+      world_->MoveToAsked();
+      continue;
+    }
+    if (next > world_->now() && world_->paused() && asked == kNever) {
+      fail_(absl::StrCat("every worker waits, and time is paused: what is next would come in ",
+                         absl::FormatDuration(absl::Nanoseconds(next - world_->now())),
+                         ", but nobody advances or resumes it"));
+    }
     world_->MoveTo(next);
   }
 }

@@ -3,7 +3,9 @@
 //   kMaking   Each thread stops in Begin(), until all of them are there and Start() is called.
 //   kTurns    A thread runs until it calls the kernel. There, as the seed says, another may (MaybeYield); one that
 //             waits (Wait) runs again when it has something to do, or its deadline has come. If all wait, the clock
-//             jumps to the next thing that is to happen. If nothing is, nothing will ever: the run has failed.
+//             jumps to the next thing that is to happen. If nothing is, nothing will ever: the run has failed. So it
+//             has if time is paused and nobody has asked for more of it (World::Ask); where somebody has, the clock
+//             jumps as before, but not beyond what is asked for.
 //   kFree     After Finish() the threads run freely; a wait is then a real one.
 //
 // All functions: with the lock of the kernel, which each of the threads takes for its calls.

@@ -1,7 +1,8 @@
 // world.h: what a simulation shares: clock, what is to happen when, the seed's decisions, faults, log.
 //
 // Time stands still while a thread of the simulated program runs, moves on a little with each call of the kernel, and
-// jumps to the next thing that is to happen when every thread waits. One thread at a time (kernel.h).
+// jumps to the next thing that is to happen when every thread waits. Paused (clock.h), it does neither: it goes on only
+// as far as it is asked to. One thread at a time (kernel.h).
 
 #ifndef EVRING_SIM_WORLD_H_
 #define EVRING_SIM_WORLD_H_
@@ -35,7 +36,9 @@ class World {
         journal_(journal) {}
 
   int64_t now() const { return now_; }
-  void Pass(int64_t ns) { now_ += ns; }
+  void Pass(int64_t ns) {
+    if (!paused()) now_ += ns;
+  }
 
   // `happen` runs when the clock has come to `at`; among those of one instant the seed decides. On whichever thread
   // moves the clock. The answer stays good until then, or until it is forgotten: then it will not happen.
@@ -54,6 +57,34 @@ class World {
     while (next() <= now_) {
       auto first = events_.extract(events_.begin());
       first.mapped()();
+    }
+  }
+
+  // --- Time by hand. Pauses nest: it is paused until each has had its Unpause().
+  bool paused() const { return pauses_ != 0; }
+  void Pause() { ++pauses_; }
+  void Unpause() { --pauses_; }
+
+  // Paused or not, time is to go on until `until`: `come` runs when the clock is there, what was to happen by then has
+  // happened, and every thread waits again. Who asks for the same, in the order of asking. As for At().
+  Events::iterator Ask(int64_t until, std::function<void()> come) {
+    return asked_.emplace(std::pair(until, next_asked_++), std::move(come));
+  }
+  void Unask(Events::iterator asked) { asked_.erase(asked); }
+  // The nearest time that is asked for; kNever: none is.
+  int64_t asked() const { return asked_.empty() ? kNever : asked_.begin()->first.first; }
+  // The clock goes to asked(), before which nothing else is to happen.
+  void MoveToAsked() {
+    MoveTo(asked());
+    auto first = asked_.extract(asked_.begin());
+    first.mapped()();
+  }
+  // No longer by hand: what is asked for happens like anything else.
+  void LetGo() {
+    pauses_ = 0;
+    while (!asked_.empty()) {
+      auto first = asked_.extract(asked_.begin());
+      At(first.key().first, std::move(first.mapped()));
     }
   }
 
@@ -78,6 +109,9 @@ class World {
   Journal* const journal_;
   int64_t now_ = 1'000'000'000;  // of a machine that has been up for a second: no deadline is 0
   Events events_;
+  int pauses_ = 0;
+  Events asked_;
+  uint64_t next_asked_ = 0;
 };
 
 }  // namespace evring::sim

@@ -1,17 +1,22 @@
 // The code of docs/guide/timers.md, word for word (tests/house/guide_test.sh), and that it does what is said there.
 
+#include <map>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "runtime/interval.h"
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
+#include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "runtime/timeout.h"
+#include "runtime/wall_clock.h"
+#include "sim/clock.h"
+#include "sim/testing.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring::guide {
@@ -20,7 +25,7 @@ namespace {
 Task<absl::Status> TwoWaits() {
   absl::Status slept = co_await Sleep(absl::Milliseconds(2));
   if (!slept.ok()) co_return slept;
-  co_return co_await SleepUntil(absl::Now() + absl::Milliseconds(2));
+  co_return co_await SleepUntil(WallNow() + absl::Milliseconds(2));
 }
 
 TEST(Timers, ASleepEnds) { EXPECT_TRUE(evring::Run(TwoWaits()).ok()); }
@@ -93,6 +98,29 @@ Task<int> SumGivingWay(int n) {
 }
 
 TEST(Timers, AYieldLetsOthersRun) { EXPECT_EQ(*evring::Run(SumGivingWay(5000)), 12502500); }
+
+// Forgets what has not been asked for within an hour.
+Task<> Expire(std::map<std::string, absl::Duration>* unused) {
+  absl::StatusOr<Interval> every = Interval::Create(absl::Minutes(10));
+  while (every.ok()) {
+    const absl::StatusOr<IntervalTick> tick = co_await every->Tick();
+    if (!tick.ok()) co_return;
+    for (auto& [name, since] : *unused) since += absl::Minutes(10);
+    std::erase_if(*unused, [](const auto& entry) { return entry.second >= absl::Hours(1); });
+  }
+}
+
+SIM_TEST(Cache, ForgetsAfterAnHour) {
+  CO_ASSERT_OK(sim::PauseTime());
+  std::map<std::string, absl::Duration> unused = {{"a", absl::ZeroDuration()}};
+  JoinHandle<> expire = co_await Spawn(Expire(&unused));
+  CO_ASSERT_OK(co_await sim::Advance(absl::Minutes(59)));
+  EXPECT_EQ(unused.size(), 1u);
+  CO_ASSERT_OK(co_await sim::Advance(absl::Minutes(1)));
+  EXPECT_EQ(unused.size(), 0u);
+  expire.RequestStop();
+  co_await std::move(expire);
+}
 
 }  // namespace
 }  // namespace evring::guide
