@@ -267,8 +267,13 @@ Answer Kernel::AttemptPoll(Request* request) {
 Answer Kernel::AttemptRead(Request* request) {
   const io_uring_sqe& sqe = request->sqe;
   std::vector<std::byte> data(sqe.len);
-  const ssize_t n = pread(sqe.fd, data.data(), data.size(), static_cast<off_t>(sqe.off));
+  // -1: from where the file stands. What cannot be sought in might not answer at once, and is not simulated.
+  const bool moves = sqe.off == ~uint64_t{0};
+  const off_t from = moves ? lseek(sqe.fd, 0, SEEK_CUR) : static_cast<off_t>(sqe.off);
+  if (moves && from < 0) return {.complete = true, .result = -errno};
+  const ssize_t n = pread(sqe.fd, data.data(), data.size(), from);
   if (n < 0) return {.complete = true, .result = -errno};
+  if (moves) lseek(sqe.fd, from + n, SEEK_SET);
   CopyToUser(sqe.addr, data.data(), static_cast<size_t>(n));
   return {.complete = true, .result = static_cast<int32_t>(n)};
 }

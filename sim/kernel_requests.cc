@@ -67,9 +67,8 @@ const char* OpName(unsigned op) {
 
 bool IsPoll(const Request& request) { return request.sqe.opcode == IORING_OP_POLL_ADD; }
 
-// What io_uring does at once whatever else is under way: the values of futexes are those at the submission. And what it
-// does not have.
-bool MayBeDeferred(const Request& request) { return request.futexes.empty() && request.sqe.opcode != kOpAdvance; }
+// What io_uring does at once whatever else is under way: the values of futexes are those at the submission.
+bool MayBeDeferred(const Request& request) { return request.futexes.empty(); }
 
 }  // namespace
 

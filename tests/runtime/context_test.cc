@@ -1,5 +1,5 @@
 // TaskContext: a stop and a completion that race, trees of tasks, and how a stop goes through them.
-// Races are run many times, with 1, 2, 4 and 8 workers; the interleavings one by one:
+// Races are run many times, with 1, 2, 4 and 8 workers, and on simulated machines; the interleavings one by one:
 // tests/model/wait_word_model_test.cc.
 
 #include "runtime/context.h"
@@ -18,6 +18,7 @@
 #include "runtime/runtime.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring {
@@ -25,8 +26,12 @@ namespace {
 
 using namespace evring::testing;
 
-class ContextTest : public EveryWorkerCount {};
-INSTANTIATE_TEST_SUITE_P(Workers, ContextTest, WorkerCounts());
+class ContextTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, ContextTest, Machines(), MachineName);
+
+// With threads that are no workers.
+class ContextFromOutsideTest : public EveryWorkerCount {};
+INSTANTIATE_TEST_SUITE_P(Workers, ContextFromOutsideTest, WorkerCounts());
 
 // --- Stop against completion
 // -------------------------------------------------------------------------------------------
@@ -65,12 +70,13 @@ Task<> StopRaces(int rounds, int* passed) {
 
 TEST_P(ContextTest, StopAndCompletionResumeAWaitOnce) {
   int passed = 0;
-  RunOk(StopRaces(Scaled(20'000), &passed), options());
-  EXPECT_LE(passed, Scaled(20'000));
+  const int rounds = machine().simulated() ? 200 : Scaled(20'000);
+  RunOk(StopRaces(rounds, &passed));
+  EXPECT_LE(passed, rounds);
 }
 
 // The same from threads that are no workers, so that the stop comes in the middle of the steps of the waiting task.
-TEST_P(ContextTest, StopAndCompletionFromOtherThreads) {
+TEST_P(ContextFromOutsideTest, StopAndCompletionFromOtherThreads) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   for (int i = 0; i < Scaled(2000); ++i) {
@@ -93,7 +99,7 @@ Task<int> ManyWaits(std::atomic<bool>* started) {
   co_return waits;
 }
 
-TEST_P(ContextTest, AStopMeetsATaskBetweenItsWaits) {
+TEST_P(ContextFromOutsideTest, AStopMeetsATaskBetweenItsWaits) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   for (int i = 0; i < Scaled(200); ++i) {
@@ -106,6 +112,20 @@ TEST_P(ContextTest, AStopMeetsATaskBetweenItsWaits) {
     EXPECT_GE(task->Wait(), 0);
   }
 }
+
+// The same by another task.
+Task<> StopBetweenWaits(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    std::atomic<bool> started{false};
+    JoinHandle<int> task = co_await Spawn(ManyWaits(&started));
+    if (i % 2 == 0) CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return started.load(); }));
+    for (int k = 0; k < i % 7; ++k) co_await Yield();
+    task.RequestStop();
+    EXPECT_GE(co_await std::move(task), 0);
+  }
+}
+
+TEST_P(ContextTest, AStopOfATaskMeetsAnotherBetweenItsWaits) { RunOk(StopBetweenWaits(Rounds(1000))); }
 
 // --- Trees
 // -------------------------------------------------------------------------------------------------------------
@@ -121,7 +141,7 @@ Task<> Tree(int depth, int width, std::atomic<int>* leaves, std::atomic<int>* st
   for (auto& child : children) co_await std::move(child);
 }
 
-TEST_P(ContextTest, AStopReachesEveryLeafOfATree) {
+TEST_P(ContextFromOutsideTest, AStopReachesEveryLeafOfATree) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   std::atomic<int> leaves{0}, stopped{0};
@@ -133,7 +153,33 @@ TEST_P(ContextTest, AStopReachesEveryLeafOfATree) {
   EXPECT_EQ(stopped, 1000);
 }
 
-TEST_P(ContextTest, AStopThatComesWhileATreeGrowsReachesEveryLeaf) {
+Task<> StopATree() {
+  std::atomic<int> leaves{0}, stopped{0};
+  JoinHandle<> root = co_await Spawn(Tree(3, 10, &leaves, &stopped));
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return leaves == 1000; }));
+  EXPECT_EQ(stopped, 0);
+  root.RequestStop();
+  co_await std::move(root);
+  EXPECT_EQ(stopped, 1000);
+}
+
+TEST_P(ContextTest, AStopOfATaskReachesEveryLeafOfATree) { RunOk(StopATree()); }
+
+Task<> StopATreeThatGrows(int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    std::atomic<int> leaves{0}, stopped{0};
+    JoinHandle<> root = co_await Spawn(Tree(3, 5, &leaves, &stopped));
+    for (int k = 0; k < i % 50; ++k) co_await Yield();
+    root.RequestStop();
+    co_await std::move(root);
+    EXPECT_EQ(leaves, 125);
+    EXPECT_EQ(stopped, 125);
+  }
+}
+
+TEST_P(ContextTest, AStopOfATaskThatComesWhileATreeGrowsReachesEveryLeaf) { RunOk(StopATreeThatGrows(Rounds(500))); }
+
+TEST_P(ContextFromOutsideTest, AStopThatComesWhileATreeGrowsReachesEveryLeaf) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   for (int i = 0; i < Scaled(100); ++i) {
@@ -161,7 +207,7 @@ Task<> LeaveChildBehind(LeftBehind* left) {
   left->child.emplace(std::move(child));
 }
 
-TEST_P(ContextTest, AStopGoesThroughAParentThatHasEnded) {
+TEST_P(ContextFromOutsideTest, AStopGoesThroughAParentThatHasEnded) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   LeftBehind left;
@@ -173,7 +219,19 @@ TEST_P(ContextTest, AStopGoesThroughAParentThatHasEnded) {
   parent->Wait();
 }
 
-TEST_P(ContextTest, ShutdownStopsAChildWhoseParentHasEnded) {
+Task<> StopThroughAParent() {
+  LeftBehind left;
+  JoinHandle<> parent = co_await Spawn(LeaveChildBehind(&left));
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return parent.done(); }));
+  EXPECT_FALSE(left.child->done());
+  parent.RequestStop();
+  EXPECT_TRUE(absl::IsCancelled(co_await *std::move(left.child)));
+  co_await std::move(parent);
+}
+
+TEST_P(ContextTest, AStopOfATaskGoesThroughAParentThatHasEnded) { RunOk(StopThroughAParent()); }
+
+TEST_P(ContextFromOutsideTest, ShutdownStopsAChildWhoseParentHasEnded) {
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   LeftBehind left;
@@ -202,7 +260,7 @@ Task<int> DeepJoin(int depth, std::atomic<bool>* at_bottom) {
   co_return 1 + co_await std::move(child);
 }
 
-TEST_P(ContextTest, ADeepChainOfJoinsIsStoppedWithoutDeepStacks) {
+TEST_P(ContextFromOutsideTest, ADeepChainOfJoinsIsStoppedWithoutDeepStacks) {
   SmallStacks small;
   auto runtime = Runtime::Create(options());
   ASSERT_TRUE(runtime.ok()) << runtime.status();
@@ -211,6 +269,19 @@ TEST_P(ContextTest, ADeepChainOfJoinsIsStoppedWithoutDeepStacks) {
   ASSERT_TRUE(Eventually([&] { return at_bottom.load(); }));
   std::thread([&] { top->RequestStop(); }).join();  // on a small stack
   EXPECT_EQ(top->Wait(), Scaled(kDeep));
+}
+
+Task<> StopADeepChain(int depth) {
+  std::atomic<bool> at_bottom{false};
+  JoinHandle<int> top = co_await Spawn(DeepJoin(depth, &at_bottom));
+  CO_ASSERT_TRUE(co_await EventuallyInTask([&] { return at_bottom.load(); }));
+  top.RequestStop();
+  EXPECT_EQ(co_await std::move(top), depth);
+}
+
+TEST_P(ContextTest, ATaskStopsADeepChainOfJoinsWithoutDeepStacks) {
+  SmallStacks small;
+  RunOk(StopADeepChain(machine().simulated() ? Scaled(10'000) : Scaled(kDeep)));
 }
 
 // Each task starts the next one and ends; the handles are kept, so that every context stays.
@@ -265,9 +336,9 @@ Task<> Observe(CountingObserver* kept, CountingObserver* removed, CountingObserv
   EXPECT_FALSE(context->AddObserver(late));
 }
 
-TEST(Context, ObserversAreToldOnce) {
+TEST_P(ContextTest, ObserversAreToldOnce) {
   CountingObserver kept, removed, late;
-  RunOk(Observe(&kept, &removed, &late), WithWorkers(1));
+  RunOk(Observe(&kept, &removed, &late));
   EXPECT_EQ(kept.calls, 1);
   EXPECT_EQ(removed.calls, 0);
   EXPECT_EQ(late.calls, 0);

@@ -1,4 +1,5 @@
-// Runtime: making one, errors of that, options, counters, wakes, and kernels without the newest features.
+// Runtime: making one, errors of that, options, counters, wakes, and kernels without the newest features. What it does
+// for tasks runs on simulated machines too; making one, its threads, and what is sent between them is this machine's.
 
 #include "runtime/runtime.h"
 
@@ -25,9 +26,11 @@
 #include "gtest/gtest.h"
 #include "kevent/features.h"
 #include "runtime/blocking.h"
+#include "runtime/placement.h"
 #include "runtime/sleep.h"
 #include "runtime/spawn.h"
 #include "runtime/timeout.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 #include "tests/runtime/test_io.h"
 #include "tests/runtime/test_kernel.h"
@@ -161,6 +164,23 @@ Task<> UseLocal() {
   ++Worker::Current()->Local<PerWorker>().uses;
   EXPECT_EQ(&Worker::Current()->Local<PerWorker>(), &Worker::Current()->Local<PerWorker>());
   co_return;
+}
+
+Task<> UseLocals() {
+  for (int i = 0; i < 100; ++i) {
+    JoinHandle<> use = co_await Spawn(UseLocal());
+    co_await std::move(use);
+  }
+  EXPECT_GE(PerWorker::alive, 1);
+  EXPECT_LE(PerWorker::alive, WorkerCount());
+}
+
+class WorkerTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, WorkerTest, Machines(), MachineName);
+
+TEST_P(WorkerTest, LocalsThatTasksUseLiveUntilTheWorkerEnds) {
+  RunOk(UseLocals());
+  EXPECT_EQ(PerWorker::alive, 0);
 }
 
 TEST(Worker, LocalsLiveUntilTheWorkerEnds) {
@@ -375,10 +395,10 @@ TEST(Wakes, ATimerOrACompletionWakesItsOwnWorkerOnly) {
 Task<> PingPong(const Pipe* from, const Pipe* to, int n, bool first) {
   char byte = 'a';
   for (int i = 0; i < n; ++i) {
-    if (first) to->Write("x");
+    if (first) co_await WriteText(to, "x");
     const auto size = co_await ReadOnce(from->out(), std::as_writable_bytes(std::span(&byte, 1)));
     EXPECT_EQ(size.value_or(0), 1u);
-    if (!first) to->Write("y");
+    if (!first) co_await WriteText(to, "y");
   }
 }
 
@@ -406,12 +426,8 @@ Task<> SomeOfEverything() {
   EXPECT_EQ(sum, 1000);
 }
 
-class FeatureTest : public ::testing::TestWithParam<std::tuple<int, int>> {};
-INSTANTIATE_TEST_SUITE_P(WorkersAndMasks, FeatureTest, ::testing::Combine(WorkerCounts(), ::testing::Range(0, 6)));
-
-TEST_P(FeatureTest, EveryFallbackWorks) {
-  const auto [workers, mask] = GetParam();
-  const kevent::Features masks[] = {
+std::vector<kevent::Features> FeatureMasks() {
+  return {
       kevent::Features::All(),
       kevent::Features::All().Without(kevent::Feature::kSyncMessage),
       kevent::Features::All().Without(kevent::Feature::kAbsoluteTimer),
@@ -419,8 +435,28 @@ TEST_P(FeatureTest, EveryFallbackWorks) {
       kevent::Features::All().Without(kevent::Feature::kNoIowait),
       kevent::Features(),
   };
+}
+
+// A simulated kernel sends messages in any case: an eventfd in their place would be a real one.
+class SimulatedFeatureTest : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedFeatureTest,
+                         MachinesWith({}, Simulated(/*errors=*/true, /*workers=*/0, /*seeds=*/36)), MachineName);
+
+TEST_P(SimulatedFeatureTest, EveryFallbackWorks) {
+  for (const kevent::Features& mask : FeatureMasks()) {
+    RuntimeOptions options;
+    options.ring.allowed = mask;
+    RunOk(SomeOfEverything(), options);
+  }
+}
+
+class FeatureTest : public ::testing::TestWithParam<std::tuple<int, int>> {};
+INSTANTIATE_TEST_SUITE_P(WorkersAndMasks, FeatureTest, ::testing::Combine(WorkerCounts(), ::testing::Range(0, 6)));
+
+TEST_P(FeatureTest, EveryFallbackWorks) {
+  const auto [workers, mask] = GetParam();
   RuntimeOptions options = WithWorkers(workers);
-  options.ring.allowed = masks[mask];
+  options.ring.allowed = FeatureMasks()[static_cast<size_t>(mask)];
   const int descriptors = CountIn("fd");
   {
     auto runtime = Runtime::Create(options);

@@ -1,4 +1,5 @@
-// Shutdown: with tasks in every kind of wait, with other threads that still wake tasks, a hundred times over.
+// Shutdown: with tasks in every kind of wait, with other threads that still wake tasks, a hundred times over; and that
+// of a simulated machine, which begins when its first task ends.
 
 #include <unistd.h>
 
@@ -26,6 +27,8 @@
 #include "runtime/timeout.h"
 #include "runtime/when_all.h"
 #include "runtime/when_any.h"
+#include "sim/simulation.h"
+#include "tests/runtime/machines.h"
 #include "tests/runtime/runtime_test_util.h"
 #include "tests/runtime/test_io.h"
 #include "tests/runtime/test_kernel.h"
@@ -156,6 +159,7 @@ Task<> Waits(World* world, int kind) {
   ++world->ended;
 }
 constexpr int kKinds = 13;
+bool IsSimulated(int kind) { return kind != 3 && kind != 4; }  // the others need threads, or signals, of this machine
 
 TEST_P(ShutdownTest, EndsTasksInEveryKindOfWait) {
   auto signals = SignalSet::Block({SIGUSR2});
@@ -181,6 +185,59 @@ TEST_P(ShutdownTest, EndsTasksInEveryKindOfWait) {
   sigemptyset(&set);
   sigaddset(&set, SIGUSR2);
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+class SimulatedShutdownTest : public EveryMachine {
+ protected:
+  // What it runs leaves tasks behind, which are to end with the machine.
+  static void RunAndLeave(Task<> first) {
+    sim::SimulationOptions options;
+    options.seed = machine().seed;
+    options.workers = workers();
+    options.faults = machine().faults;
+    sim::Simulation simulation(options);
+    simulation.Run(std::move(first));
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedShutdownTest,
+                         MachinesWith({}, Simulated(/*errors=*/true, /*workers=*/0, /*seeds=*/72)), MachineName);
+
+Task<> WaitsInThe(std::shared_ptr<World> world, int kind, std::atomic<int>* ended) {
+  co_await Waits(world.get(), kind);
+  ++*ended;
+}
+
+// The last of them ends the world: its pipe is one of the machine's.
+Task<int> LeaveThemWaiting(bool until_they_wait, std::atomic<int>* ended) {
+  auto world = std::make_shared<World>(nullptr);
+  int left = 0;
+  for (int kind = 0; kind < kKinds; ++kind) {
+    if (!IsSimulated(kind)) continue;
+    SpawnDetached(WaitsInThe(world, kind, ended));
+    ++left;
+  }
+  if (until_they_wait) {
+    const bool wait = co_await EventuallyInTask([&] { return world->waiting == left; });
+    EXPECT_TRUE(wait);
+    const absl::Status slept = co_await Sleep(absl::Milliseconds(1));
+    EXPECT_TRUE(slept.ok()) << slept;
+  }
+  EXPECT_EQ(*ended, 0);
+  co_return left;
+}
+
+Task<> Leave(bool until_they_wait, std::atomic<int>* ended, int* left) {
+  *left = co_await LeaveThemWaiting(until_they_wait, ended);
+}
+
+TEST_P(SimulatedShutdownTest, EndsTasksInEveryKindOfWait) {
+  for (const bool until_they_wait : {false, true}) {
+    std::atomic<int> ended{0};
+    int left = 0;
+    RunAndLeave(Leave(until_they_wait, &ended, &left));
+    EXPECT_EQ(left, kKinds - 2);
+    EXPECT_EQ(ended, left);
+  }
 }
 
 // --- Intake
@@ -243,6 +300,15 @@ TEST_P(ShutdownTest, TasksThatAreStoppingMaySpawn) {
   ASSERT_TRUE(runtime.ok()) << runtime.status();
   auto handle = (*runtime)->Spawn(SpawnAfterStop(&ran));
   runtime->reset();
+  EXPECT_EQ(ran, 2);
+}
+
+TEST_P(SimulatedShutdownTest, TasksThatAreStoppingMaySpawn) {
+  std::atomic<int> ran{0};
+  RunAndLeave([](std::atomic<int>* count) -> Task<> {
+    SpawnDetached(SpawnAfterStop(count));
+    co_await Yield();
+  }(&ran));
   EXPECT_EQ(ran, 2);
 }
 
@@ -312,27 +378,34 @@ TEST_P(ShutdownTest, ForeignWakesAndStopsRaceWithTheEnd) {
 // --- Nothing is left
 // ---------------------------------------------------------------------------------------------------
 
-Task<> UseEverything(World* world) {
+Task<> UseEverything(World* world, bool simulated) {
   std::vector<JoinHandle<>> handles;
   for (int kind = 0; kind < kKinds; ++kind) {
-    if (kind != 4) handles.push_back(co_await Spawn(Waits(world, kind)));
+    if (IsSimulated(kind) || (kind == 3 && !simulated)) handles.push_back(co_await Spawn(Waits(world, kind)));
   }
   CO_ASSERT_OK(co_await Sleep(absl::Microseconds(100)));
   for (auto& handle : handles) handle.RequestStop();
   for (auto& handle : handles) co_await std::move(handle);
 }
 
+Task<> UseEverythingThere(bool simulated) {
+  World world(nullptr);
+  co_await UseEverything(&world, simulated);
+}
+
+TEST_P(SimulatedShutdownTest, NothingIsLeftAfterEveryKindOfWait) { RunOk(UseEverythingThere(/*simulated=*/true)); }
+
 TEST_P(ShutdownTest, DescriptorsAndThreadsAreAsBeforeAHundredTimes) {
   // The first use of the clock, the allocator and the like may open something for good.
   {
     World world(nullptr);
-    RunOk(UseEverything(&world), options());
+    RunOk(UseEverything(&world, /*simulated=*/false), options());
   }
   const int threads = CountIn("task");
   const int descriptors = CountIn("fd");
   for (int i = 0; i < 100; ++i) {
     World world(nullptr);
-    RunOk(UseEverything(&world), options());
+    RunOk(UseEverything(&world, /*simulated=*/false), options());
   }
   EXPECT_EQ(CountIn("fd"), descriptors);
   // A thread that was joined may be seen for another moment.

@@ -7,6 +7,8 @@
 
 #include "sim/clock.h"
 
+#include <time.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,12 +20,15 @@
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "kevent/event.h"
+#include "kevent/kevent.h"
 #include "net/address.h"
 #include "net/listener.h"
 #include "net/stream.h"
 #include "runtime/context.h"
 #include "runtime/current_deadline.h"
 #include "runtime/interval.h"
+#include "runtime/os/event_wait.h"
 #include "runtime/placement.h"
 #include "runtime/runtime.h"
 #include "runtime/shield.h"
@@ -227,27 +232,46 @@ Task<> TheCallerIsLast() {
 
 TEST(Clock, WhoAdvancesGoesOnWhenAllThatWasMadeReadyHasRun) { OnMachines(360, &TheCallerIsLast); }
 
+// In the kernel, by its wall clock.
+Task<absl::Status> WaitForAFarTime() {
+  kevent_timer timer = {};
+  timer.clock = CLOCK_REALTIME;
+  timer.absolute = 1;
+  timer.first.tv_sec = 4'000'000'000;
+  kevent::Event event;
+  event.type = kevent::EventType::kTimer;
+  event.payload = reinterpret_cast<uintptr_t>(&timer);
+  co_return (co_await WaitForEvent(event)).status();
+}
+
 // Messages between workers that are late, each by up to a millisecond, are not waited for: those on their way when time
-// is paused come then, and later ones at once.
+// is paused come then, and later ones at once. Nor does a clock move by itself.
 TEST(Clock, WorkersWakeEachOtherWhileItIsPaused) {
   const Exploration exploration = RunSeeds(TestOptions().Seeds(120), [](const SimulationOptions& given) {
     SimulationOptions options = given;
     options.workers = 2 + static_cast<int>(options.seed % 3);
     options.faults = FaultRules::None();
     options.faults[Fault::kLateWake].ppm = 1'000'000;
+    options.faults[Fault::kClockJump].ppm = 100'000;
+    options.faults[Fault::kClockSet].ppm = 100'000;
     Simulation simulation(options);
     simulation.Run([]() -> Task<> {
       int done = 0;
       std::vector<JoinHandle<>> started;
       CO_ASSERT_OK(co_await Sleep(absl::Seconds(1)));  // the others wait by then
       for (int i = 0; i < 4; ++i) started.push_back(co_await Spawn(WorkOnAllWorkers(&done)));
+      JoinHandle<absl::Status> far = co_await Spawn(WaitForAFarTime());
       for (int i = 0; i < 8; ++i) co_await Yield();
       CO_ASSERT_OK(PauseTime());
       const absl::Time start = Now();
+      const absl::Time wall = WallNow();
       for (int i = 0; i < 4; ++i) started.push_back(co_await Spawn(WorkOnAllWorkers(&done)));
       for (JoinHandle<>& task : started) co_await std::move(task);
       EXPECT_EQ(done, 8 * 4 * WorkerCount());
       EXPECT_EQ(Now(), start);
+      EXPECT_EQ(WallNow(), wall);
+      far.RequestStop();
+      EXPECT_TRUE(absl::IsCancelled(co_await std::move(far)));
     }());
   });
   if (exploration.seeds > 1) {
