@@ -2,28 +2,16 @@
 # man_pages_test.sh: the manual pages of this repository, and what its documents say of tests, are in order (man_pages.sh);
 # what is broken one by one is not.
 set -euo pipefail
+source tests/house/broken_trees.sh
 
-pages=$PWD/tests/house/man_pages.sh
-root=$(dirname "$(readlink -f WORKSPACE)")
-"$pages" "$root"
-
-scratch=$(mktemp -d "${TEST_TMPDIR:-/tmp}/man_pages.XXXXXX")
-trap 'rm -rf "$scratch"' EXIT
-
-# breaks SED FILE MESSAGE: with FILE edited by SED, or removed if that is "rm", the check fails and says MESSAGE.
-breaks() {
-  rm -rf "$scratch/tree"
+copy_tree() {
   mkdir -p "$scratch"/tree/{docs,kevent,tests/kevent}
   cp -r "$root/docs/man" "$root"/docs/{kevent,runtime}.md "$scratch/tree/docs/"
   cp "$root/kevent/kevent.h" "$scratch/tree/kevent/"
   cp "$root"/tests/kevent/*.cc "$scratch/tree/tests/kevent/"
   cp -r "$root"/tests/{model,runtime,examples,net,sim} "$scratch/tree/tests/"
-  if [[ $1 == rm ]]; then rm "$scratch/tree/$2"; else sed -i "$1" "$scratch/tree/$2"; fi
-  local output code=0
-  output=$("$pages" "$scratch/tree") || code=$?
-  ((code == 1)) || { echo "not seen: $1 $2 (code $code)" >&2; exit 1; }
-  grep -qF -- "$3" <<<"$output" || { echo "'$1 $2' is told as: $output" >&2; exit 1; }
 }
+test_of man_pages.sh
 
 breaks rm docs/man/kevent_wait.3 'kevent_wait has no docs/man/kevent_wait.3'
 breaks rm docs/man/kevent_wait.3 'refers to kevent_wait(3), which is not there'
