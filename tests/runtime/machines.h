@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "runtime/options.h"
@@ -85,6 +86,11 @@ inline Machine SimulatedMachine(uint64_t seed, const Simulated& simulated) {
   return machine;
 }
 
+// One on which nothing goes wrong.
+inline Machine CalmMachine(int workers = 1) {
+  return SimulatedMachine(/*seed=*/3, Simulated(/*errors=*/false, workers, /*seeds=*/1));
+}
+
 inline uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
@@ -111,6 +117,8 @@ inline auto Machines(const std::vector<int>& real_workers = {1, 2, 4, 8}) {
 inline auto MachinesWithoutErrors(const std::vector<int>& real_workers) {
   return MachinesWith(real_workers, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/36));
 }
+// For what a simulated machine does not have, and says so.
+inline auto SimulatedMachines() { return MachinesWith({}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/4)); }
 // For what is said of one worker only: the order in which its tasks run, say.
 inline auto MachinesOfOneWorker() { return MachinesWith({1}, Simulated(/*errors=*/true, /*workers=*/1, /*seeds=*/12)); }
 inline auto RealMachines(const std::vector<int>& workers = {1, 2, 4, 8}) {
@@ -185,6 +193,16 @@ class EveryMachine : public ::testing::TestWithParam<Machine> {
   template <class T>
   static T RunValue(Task<T> task) {
     return ::evring::testing::RunValue(std::move(task), machine());
+  }
+  // Calls `round` again until it says that what it is there for has happened, such as that a stop has met a wait. That
+  // is a matter of chance on this machine; a simulated one goes its seed's way, once.
+  template <class Round>
+  static void RepeatUntil(Round round) {
+    const absl::Time end = absl::Now() + absl::Seconds(30);
+    while (!round() && !machine().simulated()) {
+      ASSERT_FALSE(::testing::Test::HasFailure());
+      ASSERT_LT(absl::Now(), end) << "it does not happen";
+    }
   }
 };
 

@@ -350,9 +350,7 @@ Task<> WaitSimulated(Facilities* facilities) {
 }
 
 class SimulatedEventWait : public testing::EveryMachine {};
-INSTANTIATE_TEST_SUITE_P(Machines, SimulatedEventWait,
-                         testing::MachinesWith({}, testing::Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/4)),
-                         testing::MachineName);
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedEventWait, testing::SimulatedMachines(), testing::MachineName);
 
 TEST_P(SimulatedEventWait, RefusesWhatIsOfTheRealMachine) {
   Facilities facilities;

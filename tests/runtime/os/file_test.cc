@@ -345,10 +345,7 @@ Task<> AppendSimulated() {
   EXPECT_EQ(content, "1234589");
 }
 
-TEST(WholeFileSimulated, IsAppendedToByItsFlagOnly) {
-  testing::RunOk(AppendSimulated(),
-                 testing::SimulatedMachine(3, testing::Simulated(/*errors=*/false, /*workers=*/1, /*seeds=*/1)));
-}
+TEST(WholeFileSimulated, IsAppendedToByItsFlagOnly) { testing::RunOk(AppendSimulated(), testing::CalmMachine()); }
 
 }  // namespace
 }  // namespace evring

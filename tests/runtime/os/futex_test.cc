@@ -233,9 +233,7 @@ Task<> TakeTurns() {
 }
 
 class SimulatedFutexTest : public EveryMachine {};
-INSTANTIATE_TEST_SUITE_P(Machines, SimulatedFutexTest,
-                         MachinesWith({1, 2, 4}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/36)),
-                         MachineName);
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedFutexTest, MachinesWithoutErrors({1, 2, 4}), MachineName);
 
 TEST_P(SimulatedFutexTest, TasksTakeTurns) { RunOk(TakeTurns()); }
 

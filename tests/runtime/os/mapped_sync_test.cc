@@ -99,12 +99,7 @@ Task<> SyncSimulated(std::span<std::byte> mapping) {
   EXPECT_EQ(kevent::StatusErrno(status), ENOSYS) << status;
 }
 
-TEST_P(MappedSyncTest, ASimulatedMachineHasNone) {
-  Machine machine;
-  machine.seed = 7;
-  machine.workers = GetParam();
-  RunOk(SyncSimulated(mapping()), machine);
-}
+TEST_P(MappedSyncTest, ASimulatedMachineHasNone) { RunOk(SyncSimulated(mapping()), CalmMachine(GetParam())); }
 
 }  // namespace
 }  // namespace evring

@@ -260,8 +260,7 @@ Task<> OpenSimulated() {
 }
 
 class SimulatedMessageQueueTest : public EveryMachine {};
-INSTANTIATE_TEST_SUITE_P(Machines, SimulatedMessageQueueTest,
-                         MachinesWith({}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/2)), MachineName);
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedMessageQueueTest, SimulatedMachines(), MachineName);
 
 TEST_P(SimulatedMessageQueueTest, ASimulatedMachineHasNone) { RunOk(OpenSimulated()); }
 

@@ -623,8 +623,7 @@ Task<> StartSimulated() {
 }
 
 class SimulatedProcessTest : public EveryMachine {};
-INSTANTIATE_TEST_SUITE_P(Machines, SimulatedProcessTest,
-                         MachinesWith({}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/4)), MachineName);
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedProcessTest, SimulatedMachines(), MachineName);
 
 TEST_P(SimulatedProcessTest, ASimulatedMachineHasNone) { RunOk(StartSimulated()); }
 

@@ -214,10 +214,7 @@ Task<> NextSimulated(SignalSet* signals) {
 TEST_F(SignalsErrorTest, ASimulatedMachineHasNone) {
   auto signals = SignalSet::Block({SIGUSR1});
   ASSERT_TRUE(signals.ok()) << signals.status();
-  Machine machine;
-  machine.seed = 3;
-  machine.workers = 2;
-  RunOk(NextSimulated(&*signals), machine);
+  RunOk(NextSimulated(&*signals), CalmMachine(2));
 }
 
 TEST_F(SignalsErrorTest, NoDescriptorIsLeft) {

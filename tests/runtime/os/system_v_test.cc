@@ -331,8 +331,7 @@ Task<> OpenSimulated(Objects* real) {
 }
 
 class SimulatedSystemVTest : public EveryMachine {};
-INSTANTIATE_TEST_SUITE_P(Machines, SimulatedSystemVTest,
-                         MachinesWith({}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/4)), MachineName);
+INSTANTIATE_TEST_SUITE_P(Machines, SimulatedSystemVTest, SimulatedMachines(), MachineName);
 
 TEST_P(SimulatedSystemVTest, ASimulatedMachineHasNone) {
   Objects real;

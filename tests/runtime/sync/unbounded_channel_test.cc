@@ -265,16 +265,12 @@ class UnboundedChannelTrafficTest : public testing::EveryMachine {};
 INSTANTIATE_TEST_SUITE_P(Machines, UnboundedChannelTrafficTest, testing::Machines(), testing::MachineName);
 
 TEST_P(UnboundedChannelTrafficTest, StopsLoseAndDoubleNothing) {
-  // Again until a stop has met a receive that waits, on this machine; a simulated one has its seed's.
-  const absl::Time end = absl::Now() + absl::Seconds(30);
-  for (int cancelled = 0; cancelled == 0;) {
+  RepeatUntil([&] {
     Traffic traffic(6, Rounds(4000));
     RunOk(AllTraffic(&traffic));
     for (const std::atomic<int>& times : traffic.arrived) EXPECT_EQ(times.load(), 1);
-    if (machine().simulated()) break;
-    cancelled = traffic.cancelled.load();
-    ASSERT_LT(absl::Now(), end);
-  }
+    return traffic.cancelled.load() > 0;
+  });
 }
 
 // With threads that are no workers.
