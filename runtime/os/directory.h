@@ -81,8 +81,9 @@ AsyncGenerator<TreeEntry, absl::Status> WalkTree(std::string path, WalkOptions o
 
 // Removes `path`, and if it is a directory all that is below it, of whatever depth. Links are removed, not followed.
 // OK: there is nothing of that name, or there was nothing. It ends at the first error, the rest is still there:
-// kPermissionDenied; kFailedPrecondition (EBUSY: something is mounted there; ENOTEMPTY: others keep on filling it);
-// kAborted (ESTALE: a directory was moved away meanwhile); … A stop ends it within some hundred names.
+// kPermissionDenied; kFailedPrecondition (EBUSY: something is mounted there; ENOTEMPTY: others keep on filling a
+// directory, which was gone through a hundred times and never found empty); kAborted (ESTALE: a directory was moved
+// away meanwhile); … A stop ends it within some hundred names.
 Task<absl::Status> RemoveTree(std::string path);
 
 // The same by the calling thread, which may be any: for destructors, and programs that have no task any more.

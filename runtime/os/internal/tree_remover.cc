@@ -10,23 +10,24 @@
 namespace evring::internal {
 namespace {
 
-constexpr int kNamesInStep = 256;
-constexpr size_t kNamesAtOnce = 1024;
-constexpr int kAttemptsMax = 100;  // at a directory that others fill again
+constexpr size_t kNamesAtOnce = 256;
+// At a directory that others fill again: descents into it, and how often it is read from its beginning to its end.
+constexpr int kAttemptsMax = 100;
+constexpr int kRoundsMax = 100;
 
 int UnlinkAt(int at, const std::string& name, int flags) { return unlinkat(at, name.c_str(), flags) == 0 ? 0 : -errno; }
 
 }  // namespace
 
-absl::StatusOr<bool> TreeRemover::Step() {
-  for (int i = 0; i < kNamesInStep && !done_; ++i) {
+absl::StatusOr<bool> TreeRemover::Step(int names_max) {
+  for (int i = 0; i < names_max && !done_; ++i) {
     absl::Status status;
     if (!begun_) {
       status = Begin();
     } else if (Level& level = levels_.back(); level.next < level.names.size()) {
       status = RemoveNext();
     } else {
-      status = ReadAgain();
+      status = ReadOn();
     }
     if (!status.ok()) return status;
   }
@@ -88,24 +89,28 @@ absl::Status TreeRemover::Descend(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status TreeRemover::ReadAgain() {
+absl::Status TreeRemover::ReadOn() {
   Level& level = levels_.back();
   level.names.clear();
   level.next = 0;
-  int rc = level.directory.Rewind();
+  int rc = 0;
+  if (level.at_end) {
+    if (++level.rounds > kRoundsMax) return Failed(-ENOTEMPTY, "rmdir ");
+    rc = level.directory.Rewind();
+    level.found = false;
+  }
   if (rc == 0) rc = level.directory.Read(kNamesAtOnce, &level.names);
   if (rc < 0) return Failed(rc, "read directory ");
-  return level.names.empty() ? Ascend() : absl::OkStatus();
+  level.at_end = rc == 0;
+  level.found |= !level.names.empty();
+  return level.at_end && !level.found ? Ascend() : absl::OkStatus();
 }
 
 // The last level is empty. Its removal is the next thing to be done in the one above.
 absl::Status TreeRemover::Ascend() {
   if (levels_.size() == 1) {
     const int rc = UnlinkAt(AT_FDCWD, path_, AT_REMOVEDIR);
-    if (rc == -ENOTEMPTY || rc == -EEXIST) {
-      if (++levels_.back().attempts > kAttemptsMax) return Failed(rc, "rmdir ");
-      return absl::OkStatus();
-    }
+    if (rc == -ENOTEMPTY || rc == -EEXIST) return absl::OkStatus();  // read once more
     if (rc != 0 && rc != -ENOENT) return Failed(rc, "rmdir ");
     levels_.clear();
     done_ = true;

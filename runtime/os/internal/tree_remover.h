@@ -1,8 +1,9 @@
 // tree_remover.h: removing a tree of directories, of any depth, by steps that block.
 //
-// A level is read, its names are removed, it is read again from its beginning; when nothing is left it is removed from
-// the level above. Everything is done relative to descriptors. The last kOpenMax levels are open; who comes back to an
-// earlier one opens it by ".." and looks whether it is the same.
+// A level is read, part by part, its names are removed, and it is read again from its beginning: file systems may leave
+// out names while others are removed. When nothing is left it is removed from the level above. Everything is done
+// relative to descriptors. The last kOpenMax levels are open; who comes back to an earlier one opens it by ".." and
+// looks whether it is the same.
 //
 // One thread at a time.
 
@@ -26,21 +27,24 @@ class TreeRemover {
 
   explicit TreeRemover(std::string path) : path_(std::move(path)) {}
 
-  // Removes some hundred names at most. True: there is nothing of that name any more. An error ends it.
-  absl::StatusOr<bool> Step();
+  // Removes so many names at most. True: there is nothing of that name any more. An error ends it.
+  absl::StatusOr<bool> Step(int names_max = 256);
 
  private:
   struct Level {
     std::string name;  // in the level above; of the first, the path
     OpenDirectory directory;
     std::vector<FoundName> names;
-    size_t next = 0;   // of them
-    int attempts = 0;  // at removing the directory that is next
+    size_t next = 0;      // of them
+    int attempts = 0;     // at removing the directory that is next
+    int rounds = 0;       // from the beginning to the end, after the first
+    bool found = false;   // a name, in this round
+    bool at_end = false;  // of this round
   };
 
   absl::Status Begin();
   absl::Status RemoveNext();
-  absl::Status ReadAgain();
+  absl::Status ReadOn();
   absl::Status Descend(const std::string& name);
   absl::Status Ascend();
   absl::Status Failed(int rc, const char* call, const std::string& name = "") const;

@@ -501,6 +501,41 @@ TEST_P(DirectoryTest, ARemovalDoesNotGetOutByWhatIsMoved) {
   EXPECT_TRUE(Exists("tree"));
 }
 
+// It is filled again between the steps.
+TEST_P(DirectoryTest, ARemovalEndsThoughOthersKeepOnFilling) {
+  MakeDirectory("tree");
+  MakeDirectory("tree/filled");
+  internal::TreeRemover remover(Path("tree"));
+  absl::StatusOr<bool> done = false;
+  for (int step = 0; step < 1'000 && done.ok() && !*done; ++step) {
+    for (int i = 0; i < 6; ++i) Make(absl::StrCat("tree/filled/", i));
+    done = remover.Step(/*names_max=*/4);
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(done.status())) << done.status();
+  EXPECT_EQ(kevent::StatusErrno(done.status()), ENOTEMPTY);
+  EXPECT_NE(std::string(done.status().message()).find("rmdir " + Path("tree/filled")), std::string::npos)
+      << done.status();
+  EXPECT_TRUE(RemoveTreeBlocking(Path("tree")).ok()) << "when nobody fills it any more";
+}
+
+// So many, of such long names, that they are read in more parts than a removal makes rounds; in memory, if that can be
+// had.
+TEST(LargeDirectory, IsRemovedInOneRound) {
+  std::string path = "/dev/shm/directory_test.XXXXXX";
+  if (mkdtemp(path.data()) == nullptr) {
+    path = ::testing::TempDir() + "/directory_test.XXXXXX";
+    ASSERT_NE(mkdtemp(path.data()), nullptr);
+  }
+  const std::string prefix = path + "/" + std::string(230, 'x');
+  for (int i = 0; i < 30'000; ++i) {
+    const int fd = open(absl::StrCat(prefix, i).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ASSERT_GE(fd, 0);
+    close(fd);
+  }
+  const absl::Status status = RemoveTreeBlocking(path);
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 TEST_P(DirectoryTest, ATreeIsRemovedWithoutATaskToo) {
   MakeDeep("deep", 100);
   EXPECT_TRUE(RemoveTreeBlocking(Path("deep")).ok());
@@ -525,8 +560,7 @@ Task<> RefusedWhenSimulated(std::string path) {
 
 TEST_P(DirectoryTest, TheMachinesTreesAreNotASimulatedOnes) {
   MakeDirectory("d");
-  RunSimulated(RefusedWhenSimulated(directory()), SimulatedMachine(3, Simulated(false, workers(), 1)),
-               RuntimeOptions());
+  RunSimulated(RefusedWhenSimulated(directory()), CalmMachine(workers()), RuntimeOptions());
   EXPECT_TRUE(Exists("d"));
 }
 
