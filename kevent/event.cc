@@ -34,6 +34,20 @@ const char* EventTypeName(EventType type) {
       return "rename";
     case EventType::kUnlink:
       return "unlink";
+    case EventType::kFileInfo:
+      return "statx";
+    case EventType::kTruncate:
+      return "truncate";
+    case EventType::kAllocate:
+      return "allocate";
+    case EventType::kLink:
+      return "link";
+    case EventType::kSymbolicLink:
+      return "symlink";
+    case EventType::kMakeDirectory:
+      return "mkdir";
+    case EventType::kRemoveDirectory:
+      return "rmdir";
     case EventType::kUser:
       return "user";
     case EventType::kTimer:

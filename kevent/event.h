@@ -29,6 +29,14 @@ enum class EventType : int32_t {
   kSync = 12,
   kRename = 13,
   kUnlink = 14,
+  // Those that no Queue knows: what a runtime asks of files and names.
+  kFileInfo = 15,
+  kTruncate = 16,
+  kAllocate = 17,
+  kLink = 18,
+  kSymbolicLink = 19,
+  kMakeDirectory = 20,
+  kRemoveDirectory = 21,
   // Those that only a Queue knows; kevent.h says what they are.
   kUser = 32,
   kTimer = 33,

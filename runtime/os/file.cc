@@ -5,28 +5,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kevent/canary.h"
 #include "kevent/errors.h"
-#include "kevent/kernel.h"
 #include "runtime/blocking.h"
 #include "runtime/io.h"
+#include "runtime/os/internal/growing_content.h"
 #include "runtime/os/internal/machine.h"
 #include "runtime/os/internal/request.h"
+#include "runtime/shield.h"
 
 namespace evring {
 
 using internal::CheckPath;
+using internal::Perform;
+using internal::RequestBytes;
 
 namespace {
-
-constexpr size_t kReadStepMin = size_t{16} << 10;
-constexpr size_t kReadStepMax = size_t{1} << 20;
-
-// What one request can say of `size` bytes.
-unsigned RequestBytes(size_t size) { return static_cast<unsigned>(std::min<size_t>(size, INT32_MAX)); }
 
 class OpenOperation final : public IoOperation<OpenOperation> {
  public:
@@ -67,86 +64,33 @@ class ReadOperation final : public IoOperation<ReadOperation> {
 
 class WriteOperation final : public IoOperation<WriteOperation> {
  public:
-  WriteOperation(int fd, std::span<const std::byte> data, uint64_t offset)
-      : IoOperation(kevent::EventType::kFileWrite, fd), data_(data), offset_(offset) {}
+  // `flags`: RWF_… of pwritev2(2).
+  WriteOperation(int fd, std::span<const std::byte> data, uint64_t offset, int flags)
+      : IoOperation(kevent::EventType::kFileWrite, fd), data_(data), offset_(offset), flags_(flags) {}
 
  private:
   friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) { io_uring_prep_write(sqe, fd(), data_.data(), RequestBytes(data_.size()), offset_); }
-  absl::StatusOr<size_t> Result(int32_t result, uint32_t) {
-    if (result < 0) return kevent::ErrnoToStatus(result, "write", fd());
-    return static_cast<size_t>(result);
+  void Prepare(io_uring_sqe* sqe) {
+    io_uring_prep_write(sqe, fd(), data_.data(), RequestBytes(data_.size()), offset_);
+    sqe->rw_flags = flags_;
   }
+  int32_t Result(int32_t result, uint32_t) { return result; }
 
   const std::span<const std::byte> data_;
   const uint64_t offset_;
+  const int flags_;
 };
 
-// Behind the end, wherever the file was opened to be written. (RWF_APPEND)
-class AppendOperation final : public IoOperation<AppendOperation> {
- public:
-  AppendOperation(int fd, std::span<const std::byte> data)
-      : IoOperation(kevent::EventType::kFileWrite, fd), data_(data) {}
-
- private:
-  friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) {
-    io_uring_prep_write(sqe, fd(), data_.data(), RequestBytes(data_.size()), 0);
-    sqe->rw_flags = RWF_APPEND;
+Task<absl::Status> WriteAll(int fd, std::span<const std::byte> data, uint64_t offset, int flags, const char* doing) {
+  while (!data.empty()) {
+    const int32_t n = co_await WriteOperation(fd, data, offset, flags);
+    if (n < 0) co_return kevent::ErrnoToStatus(n, doing, fd);
+    if (n == 0) co_return kevent::ErrnoToStatus(EIO, absl::StrCat(doing, ": nothing was taken"), fd);
+    data = data.subspan(static_cast<size_t>(n));
+    offset += static_cast<size_t>(n);
   }
-  absl::StatusOr<size_t> Result(int32_t result, uint32_t) {
-    if (result < 0) return kevent::ErrnoToStatus(result, "append", fd());
-    return static_cast<size_t>(result);
-  }
-
-  const std::span<const std::byte> data_;
-};
-
-class SyncOperation final : public IoOperation<SyncOperation> {
- public:
-  SyncOperation(int fd, File::Sync what) : IoOperation(kevent::EventType::kSync, fd), what_(what) {}
-
- private:
-  friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) {
-    io_uring_prep_fsync(sqe, fd(), what_ == File::Sync::kData ? IORING_FSYNC_DATASYNC : 0);
-  }
-  absl::Status Result(int32_t result, uint32_t) { return kevent::ErrnoToStatus(result, "fsync", fd()); }
-
-  const File::Sync what_;
-};
-
-class RenameOperation final : public IoOperation<RenameOperation> {
- public:
-  RenameOperation(const char* from, const char* to)
-      : IoOperation(kevent::EventType::kRename, -1), from_(from), to_(to) {}
-
- private:
-  friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) { io_uring_prep_renameat(sqe, AT_FDCWD, from_, AT_FDCWD, to_, 0); }
-  absl::Status Result(int32_t result, uint32_t) {
-    if (result == 0) return absl::OkStatus();
-    return kevent::ErrnoToStatus(result, absl::StrCat("rename ", from_, " to ", to_));
-  }
-
-  const char* const from_;
-  const char* const to_;
-};
-
-class UnlinkOperation final : public IoOperation<UnlinkOperation> {
- public:
-  explicit UnlinkOperation(const char* path) : IoOperation(kevent::EventType::kUnlink, -1), path_(path) {}
-
- private:
-  friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) { io_uring_prep_unlinkat(sqe, AT_FDCWD, path_, 0); }
-  absl::Status Result(int32_t result, uint32_t) {
-    if (result == 0) return absl::OkStatus();
-    return kevent::ErrnoToStatus(result, absl::StrCat("unlink ", path_));
-  }
-
-  const char* const path_;
-};
+  co_return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -160,14 +104,7 @@ Task<absl::StatusOr<size_t>> File::ReadAt(std::span<std::byte> buffer, uint64_t 
 }
 
 Task<absl::Status> File::WriteAt(std::span<const std::byte> data, uint64_t offset) const {
-  while (!data.empty()) {
-    const absl::StatusOr<size_t> n = co_await WriteOperation(fd(), data, offset);
-    if (!n.ok()) co_return n.status();
-    if (*n == 0) co_return kevent::ErrnoToStatus(EIO, "write: nothing was taken", fd());
-    data = data.subspan(*n);
-    offset += *n;
-  }
-  co_return absl::OkStatus();
+  return WriteAll(fd(), data, offset, 0, "write");
 }
 
 Task<absl::Status> File::Append(std::span<const std::byte> data) const {
@@ -175,20 +112,15 @@ Task<absl::Status> File::Append(std::span<const std::byte> data) const {
     // A simulated kernel does not know the flag, and would write at the offset.
     if (absl::Status status = internal::CheckMachine("append without O_APPEND"); !status.ok()) co_return status;
   }
-  while (!data.empty()) {
-    const absl::StatusOr<size_t> n = co_await AppendOperation(fd(), data);
-    if (!n.ok()) co_return n.status();
-    if (*n == 0) co_return kevent::ErrnoToStatus(EIO, "append: nothing was taken", fd());
-    data = data.subspan(*n);
-  }
-  co_return absl::OkStatus();
+  // Behind the end wherever the file was opened to be written: the offset says nothing.
+  co_return co_await WriteAll(fd(), data, 0, RWF_APPEND, "append");
 }
 
 Task<absl::StatusOr<FileInfo>> File::Info() const {
   struct statx info;
   io_uring_sqe sqe = {};
   io_uring_prep_statx(&sqe, fd(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &info);
-  const int32_t rc = co_await internal::Perform(kevent::EventType::kOpen, sqe);
+  const int32_t rc = co_await Perform(kevent::EventType::kFileInfo, sqe);
   if (rc < 0) co_return kevent::ErrnoToStatus(rc, "statx", fd());
   co_return FileInfo(info);
 }
@@ -197,7 +129,7 @@ Task<absl::Status> File::Truncate(uint64_t size) const {
   if (internal::Serves(internal::kOpFtruncate) || !internal::CheckMachine("ftruncate").ok()) {
     io_uring_sqe sqe = {};
     io_uring_prep_rw(internal::kOpFtruncate, &sqe, fd(), nullptr, 0, size);
-    const int32_t rc = co_await internal::Perform(kevent::EventType::kFileWrite, sqe);
+    const int32_t rc = co_await Perform(kevent::EventType::kTruncate, sqe);
     co_return kevent::ErrnoToStatus(rc, "ftruncate", fd());
   }
   const auto truncate = [fd = fd(), size] {
@@ -209,46 +141,45 @@ Task<absl::Status> File::Truncate(uint64_t size) const {
 Task<absl::Status> File::Allocate(uint64_t offset, uint64_t size) const {
   io_uring_sqe sqe = {};
   io_uring_prep_fallocate(&sqe, fd(), 0, static_cast<off_t>(offset), static_cast<off_t>(size));
-  const int32_t rc = co_await internal::Perform(kevent::EventType::kFileWrite, sqe);
+  const int32_t rc = co_await Perform(kevent::EventType::kAllocate, sqe);
   co_return kevent::ErrnoToStatus(rc, "fallocate", fd());
 }
 
-Task<absl::Status> File::SyncToDisk(Sync what) const { co_return co_await SyncOperation(fd(), what); }
+Task<absl::Status> File::SyncToDisk(Sync what) const {
+  io_uring_sqe sqe = {};
+  io_uring_prep_fsync(&sqe, fd(), what == Sync::kData ? IORING_FSYNC_DATASYNC : 0);
+  const int32_t rc = co_await Perform(kevent::EventType::kSync, sqe);
+  co_return kevent::ErrnoToStatus(rc, "fsync", fd());
+}
 
 Task<absl::Status> Rename(std::string from, std::string to) {
   absl::Status status = CheckPath(from);
   status.Update(CheckPath(to));
-  if (status.ok()) status = co_await RenameOperation(from.c_str(), to.c_str());
-  co_return status;
+  if (!status.ok()) co_return status;
+  io_uring_sqe sqe = {};
+  io_uring_prep_renameat(&sqe, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0);
+  const int32_t rc = co_await Perform(kevent::EventType::kRename, sqe);
+  co_return kevent::ErrnoToStatus(rc, absl::StrCat("rename ", from, " to ", to));
 }
 
 Task<absl::Status> Unlink(std::string path) {
-  absl::Status status = CheckPath(path);
-  if (status.ok()) status = co_await UnlinkOperation(path.c_str());
-  co_return status;
+  if (absl::Status status = CheckPath(path); !status.ok()) co_return status;
+  io_uring_sqe sqe = {};
+  io_uring_prep_unlinkat(&sqe, AT_FDCWD, path.c_str(), 0);
+  const int32_t rc = co_await Perform(kevent::EventType::kUnlink, sqe);
+  co_return kevent::ErrnoToStatus(rc, absl::StrCat("unlink ", path));
 }
 
 Task<absl::StatusOr<std::string>> ReadFile(std::string path, size_t limit) {
   absl::StatusOr<File> file = co_await File::Open(path, O_RDONLY);
   if (!file.ok()) co_return file.status();
-  std::string content;
-  size_t step = kReadStepMin;
+  const std::string doing = absl::StrCat("read ", path);
+  internal::GrowingContent content(limit);
   for (;;) {
-    // One byte beyond the limit tells the end from too much.
-    const size_t size = content.size();
-    const size_t room = limit - size < step ? limit - size + 1 : step;
-    content.resize(size + room);
-    const absl::StatusOr<size_t> n =
-        co_await file->ReadAt(std::as_writable_bytes(std::span(content).subspan(size)), size);
-    if (!n.ok()) {
-      co_return kevent::ErrnoToStatus(kevent::StatusErrno(n.status()), absl::StrCat("read ", path));
-    }
-    content.resize(size + *n);
-    if (*n == 0) co_return content;
-    if (content.size() > limit) {
-      co_return absl::ResourceExhaustedError(absl::StrCat("read ", path, ": more than ", limit, " bytes"));
-    }
-    step = std::min(2 * step, kReadStepMax);
+    const absl::StatusOr<size_t> n = co_await file->ReadAt(content.Room(), content.size());
+    if (!n.ok()) co_return kevent::ErrnoToStatus(kevent::StatusErrno(n.status()), doing);
+    if (*n == 0) co_return std::move(content).Take();
+    if (!content.Add(*n)) co_return absl::ResourceExhaustedError(absl::StrCat(doing, ": more than ", limit, " bytes"));
   }
 }
 
@@ -256,9 +187,8 @@ namespace {
 
 Task<absl::Status> WriteNew(std::string path, std::span<const std::byte> data, mode_t mode) {
   // What a crash has left may have another mode, or be a link to somewhere else.
-  if (const int rc = kevent::Kernel::Current()->Remove(path.c_str()); rc != 0 && rc != -ENOENT) {
-    co_return kevent::ErrnoToStatus(rc, absl::StrCat("unlink ", path));
-  }
+  const absl::Status removed = co_await Unlink(path);
+  if (!removed.ok() && kevent::StatusErrno(removed) != ENOENT) co_return removed;
   absl::StatusOr<File> file = co_await File::Open(path, O_WRONLY | O_CREAT | O_EXCL, mode);
   if (!file.ok()) co_return file.status();
   const absl::Status written = co_await file->WriteAt(data, 0);
@@ -285,8 +215,8 @@ Task<absl::Status> ReplaceFile(std::string path, std::span<const std::byte> data
   status = co_await WriteNew(fresh, data, mode);
   if (status.ok()) status = co_await Rename(fresh, path);
   if (!status.ok()) {
-    // Not by a request: after a stop none is made.
-    static_cast<void>(kevent::Kernel::Current()->Remove(fresh.c_str()));
+    // Also after a stop. What cannot be removed stays for the next one.
+    static_cast<void>(co_await Shielded(Unlink(fresh)));
     co_return status;
   }
   co_return co_await SyncDirectoryOf(path);

@@ -18,7 +18,6 @@
 #ifndef EVRING_RUNTIME_OS_FILE_CURSOR_H_
 #define EVRING_RUNTIME_OS_FILE_CURSOR_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -26,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "runtime/os/file.h"
+#include "runtime/os/internal/sole_use.h"
 #include "runtime/task.h"
 
 namespace evring {
@@ -50,11 +50,9 @@ class FileCursor {
   Task<absl::Status> Write(std::span<const std::byte> data);
 
  private:
-  class Use;
-
   const File* const file_;
   uint64_t offset_;
-  std::atomic<bool> in_use_{false};
+  internal::SoleUse use_;
 };
 
 }  // namespace evring

@@ -45,7 +45,7 @@ Task<absl::StatusOr<FileInfo>> Info(std::string path, Links links) {
   io_uring_sqe sqe = {};
   const int flags = links == Links::kFollow ? 0 : AT_SYMLINK_NOFOLLOW;
   io_uring_prep_statx(&sqe, AT_FDCWD, path.c_str(), flags, STATX_BASIC_STATS, &info);
-  const int32_t rc = co_await Perform(EventType::kOpen, sqe);
+  const int32_t rc = co_await Perform(EventType::kFileInfo, sqe);
   if (rc < 0) co_return ErrnoToStatus(rc, absl::StrCat("statx ", path));
   co_return FileInfo(info);
 }
@@ -56,7 +56,7 @@ Task<absl::Status> Link(std::string from, std::string to) {
   if (!status.ok()) co_return status;
   io_uring_sqe sqe = {};
   io_uring_prep_linkat(&sqe, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), 0);
-  const int32_t rc = co_await Perform(EventType::kRename, sqe);
+  const int32_t rc = co_await Perform(EventType::kLink, sqe);
   co_return ErrnoToStatus(rc, absl::StrCat("link ", from, " to ", to));
 }
 
@@ -66,7 +66,7 @@ Task<absl::Status> SymbolicLink(std::string target, std::string path) {
   if (!status.ok()) co_return status;
   io_uring_sqe sqe = {};
   io_uring_prep_symlinkat(&sqe, target.c_str(), AT_FDCWD, path.c_str());
-  const int32_t rc = co_await Perform(EventType::kRename, sqe);
+  const int32_t rc = co_await Perform(EventType::kSymbolicLink, sqe);
   co_return ErrnoToStatus(rc, absl::StrCat("symlink ", path, " to ", target));
 }
 
@@ -82,7 +82,7 @@ Task<absl::Status> MakeDirectory(std::string path, mode_t mode) {
   if (absl::Status status = CheckPath(path); !status.ok()) co_return status;
   io_uring_sqe sqe = {};
   io_uring_prep_mkdirat(&sqe, AT_FDCWD, path.c_str(), mode);
-  const int32_t rc = co_await Perform(EventType::kOpen, sqe);
+  const int32_t rc = co_await Perform(EventType::kMakeDirectory, sqe);
   co_return ErrnoToStatus(rc, absl::StrCat("mkdir ", path));
 }
 
@@ -92,7 +92,7 @@ Task<absl::Status> RemoveDirectory(std::string path) {
   if (!internal::Serves(IORING_OP_MKDIRAT)) co_return ErrnoToStatus(ENOSYS, absl::StrCat("rmdir ", path));
   io_uring_sqe sqe = {};
   io_uring_prep_unlinkat(&sqe, AT_FDCWD, path.c_str(), AT_REMOVEDIR);
-  const int32_t rc = co_await Perform(EventType::kUnlink, sqe);
+  const int32_t rc = co_await Perform(EventType::kRemoveDirectory, sqe);
   co_return ErrnoToStatus(rc, absl::StrCat("rmdir ", path));
 }
 

@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "kevent/blocking_calls.h"
-#include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/event.h"
 #include "runtime/blocking.h"
@@ -23,6 +22,7 @@
 #include "runtime/os/internal/helper_threads.h"
 #include "runtime/os/internal/machine.h"
 #include "runtime/os/internal/process_spawn.h"
+#include "runtime/os/internal/sole_use.h"
 #include "runtime/shield.h"
 #include "runtime/sleep.h"
 #include "runtime/timeout.h"
@@ -32,6 +32,8 @@ namespace {
 
 // A process that is being traced has ended for poll(2) before it can be reaped: it is looked at this often.
 constexpr absl::Duration kTracedPause = absl::Milliseconds(10);
+
+constexpr char kWaitRule[] = "one task at a time waits for a process";
 
 // Reaps a killed child that nobody waits for, on a helper thread, and goes.
 class Reaper final : private kevent::BlockingCalls::Call {
@@ -121,19 +123,8 @@ class Process::Child {
     return kevent::ErrnoToStatus(error, absl::StrCat("kill ", name_));
   }
 
-  // While one task waits for its end.
-  class Waiting {
-   public:
-    explicit Waiting(Child* child) : child_(child) {
-      EVRING_CHECK(!std::exchange(child->waited_for_, true), "one task at a time waits for a process");
-    }
-    Waiting(const Waiting&) = delete;
-    Waiting& operator=(const Waiting&) = delete;
-    ~Waiting() { child_->waited_for_ = false; }
-
-   private:
-    Child* const child_;
-  };
+  // Held by the one task that waits for its end.
+  internal::SoleUse* waiting() { return &waiting_; }
 
   // Until it can be reaped, or a stop.
   static Task<absl::Status> UntilEnded(Child* child) {
@@ -170,7 +161,7 @@ class Process::Child {
   const bool leads_;  // a group
   const absl::Duration grace_;
   const std::string name_;
-  bool waited_for_ = false;
+  internal::SoleUse waiting_;
 
   mutable std::mutex mutex_;
   bool reaped_ = false;  // these two under mutex_
@@ -212,7 +203,7 @@ void Process::LetGo() {
 
 Task<absl::StatusOr<ExitStatus>> Process::Wait(OnStop on_stop) {
   Child* const child = child_.get();
-  const Child::Waiting waiting(child);
+  const internal::SoleUse::Scope waiting(child->waiting(), kWaitRule);
   while (!child->Reap()) {
     absl::Status ended = co_await Child::UntilEnded(child);
     if (child->Reap()) break;
@@ -233,7 +224,7 @@ Task<absl::StatusOr<ExitStatus>> Process::Wait(OnStop on_stop) {
 
 Task<absl::StatusOr<ExitStatus>> Process::End() {
   Child* const child = child_.get();
-  const Child::Waiting waiting(child);
+  const internal::SoleUse::Scope waiting(child->waiting(), kWaitRule);
   co_return co_await Shielded(Child::End(child));
 }
 

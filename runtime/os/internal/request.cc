@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include <algorithm>
+
 #include "kevent/check.h"
 #include "kevent/requests.h"
 #include "runtime/io.h"
@@ -26,7 +28,7 @@ class ProbedOpcodes {
 
 class FilledRequest final : public IoOperation<FilledRequest> {
  public:
-  FilledRequest(kevent::EventType type, const io_uring_sqe& sqe) : IoOperation(type, sqe.fd), sqe_(sqe) {}
+  FilledRequest(kevent::EventType type, const io_uring_sqe& sqe) : IoOperation(type, std::max(sqe.fd, -1)), sqe_(sqe) {}
 
  private:
   friend IoOperation;

@@ -11,6 +11,8 @@
 
 #include <liburing.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -20,6 +22,9 @@
 #include "runtime/task.h"
 
 namespace evring::internal {
+
+// What one request can say of `size` bytes: a read or a write may be of fewer than are asked for.
+inline unsigned RequestBytes(size_t size) { return static_cast<unsigned>(std::min<size_t>(size, INT32_MAX)); }
 
 inline constexpr unsigned kOpFtruncate = 55;  // off: the size. Since 6.9
 

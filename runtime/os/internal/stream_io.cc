@@ -4,12 +4,14 @@
 #include <liburing.h>
 #include <poll.h>
 
-#include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
 #include "runtime/io.h"
+#include "runtime/os/internal/growing_content.h"
+#include "runtime/os/internal/request.h"
 #include "runtime/worker.h"
 
 namespace evring::internal {
@@ -17,10 +19,6 @@ namespace {
 
 constexpr int kNoSignal = 0x100;          // RWF_NOSIGNAL (include/uapi/linux/fs.h)
 constexpr uint64_t kHere = ~uint64_t{0};  // where the descriptor stands; of a stream, nothing
-constexpr size_t kStepMin = size_t{4} << 10;
-constexpr size_t kStepMax = size_t{256} << 10;
-
-unsigned RequestBytes(size_t size) { return static_cast<unsigned>(std::min<size_t>(size, INT32_MAX)); }
 
 // Whether this worker's kernel has refused RWF_NOSIGNAL.
 struct NoSignalRefused {
@@ -91,22 +89,14 @@ Task<absl::StatusOr<size_t>> ReadStream(int fd, std::span<std::byte> buffer, con
 }
 
 Task<absl::StatusOr<std::string>> ReadStreamToEnd(int fd, size_t limit, const char* doing) {
-  std::string text;
-  size_t step = kStepMin;
+  GrowingContent content(limit);
   for (;;) {
-    // One byte beyond the limit tells the end from too much.
-    const size_t size = text.size();
-    const size_t room = limit - size < step ? limit - size + 1 : step;
-    text.resize(size + room);
-    const absl::StatusOr<size_t> n =
-        co_await ReadStream(fd, std::as_writable_bytes(std::span(text).subspan(size)), doing);
+    const absl::StatusOr<size_t> n = co_await ReadStream(fd, content.Room(), doing);
     if (!n.ok()) co_return n.status();
-    text.resize(size + *n);
-    if (*n == 0) co_return text;
-    if (text.size() > limit) {
+    if (*n == 0) co_return std::move(content).Take();
+    if (!content.Add(*n)) {
       co_return absl::ResourceExhaustedError(absl::StrCat(doing, " fd=", fd, ": more than ", limit, " bytes"));
     }
-    if (*n == room) step = std::min(2 * step, kStepMax);
   }
 }
 

@@ -195,6 +195,20 @@ Task<> StopBefore(std::string path) {
 
 TEST_F(FileTest, AStopLeavesTheOldContent) { Run(StopBefore(Path("a"))); }
 
+Task<absl::Status> ReplaceAndLook(std::string path) {
+  const absl::Status status = co_await ReplaceFile(path, Bytes("new"));
+  EXPECT_NE(access((path + ".new").c_str(), F_OK), 0) << status;
+  co_return status;
+}
+
+Task<> StopAReplacementAnywhere(std::string path) {
+  const std::function<Task<absl::Status>()> scenario = [path] { return ReplaceAndLook(path); };
+  CO_ASSERT_OK_AND_ASSIGN(const int suspensions, co_await testing::CancelAtEverySuspension(scenario));
+  EXPECT_GE(suspensions, 7);
+}
+
+TEST_F(FileTest, AStopAnywhereLeavesNoNewFileBehind) { Run(StopAReplacementAnywhere(Path("a"))); }
+
 // --- What is done with a file as a whole
 
 class WholeFileTest : public testing::EveryMachineWithDirectory {};
