@@ -16,7 +16,8 @@
 
 namespace evring {
 
-// Lives in whoever waits for it; borrowed by the pool from Submit() until it is run or revoked.
+// Lives in whoever waits for it, and is borrowed by the pool from Submit() until it is run or revoked; or nobody waits
+// for it, and it is its own: RunJob() frees it.
 class BlockingJob {
  public:
   BlockingJob(const BlockingJob&) = delete;
@@ -39,7 +40,7 @@ class BlockingJob {
 class BlockingPool {
  public:
   BlockingPool(int threads_max, absl::Duration idle);
-  // Waits for the jobs that run and joins the threads; no job may be queued any more.
+  // Waits until all jobs have run, also those that are queued, and joins the threads.
   ~BlockingPool();
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;

@@ -12,10 +12,13 @@
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
 #include "kevent/kernel.h"
+#include "runtime/blocking_pool.h"
 #include "runtime/os/directory.h"
 #include "runtime/os/internal/machine.h"
 #include "runtime/os/internal/request.h"
 #include "runtime/os/names.h"
+#include "runtime/scheduler.h"
+#include "runtime/worker.h"
 
 namespace evring {
 namespace {
@@ -53,6 +56,29 @@ absl::StatusOr<std::string> Absolute(std::string path) {
   return absolute;
 }
 
+// Removes a file that nobody waits to be removed.
+class Removal final : private BlockingJob {
+ public:
+  // On a thread of the blocking pool, so that no worker waits for a disk: its runtime waits for it before it ends. By
+  // the calling thread, where there is no worker or no thread.
+  static void Start(std::string name) {
+    auto* const removal = new Removal(std::move(name));
+    Worker* const worker = Worker::Current();
+    if (worker == nullptr || !worker->scheduler()->blocking_pool()->Submit(removal)) removal->RunJob();
+  }
+
+ private:
+  explicit Removal(std::string name) : name_(std::move(name)) {}
+
+  void RunJob() noexcept override {
+    static_cast<void>(kernel_->Remove(name_.c_str()));
+    delete this;
+  }
+
+  const std::string name_;
+  kevent::Kernel* const kernel_ = kevent::Kernel::Current();  // the worker's
+};
+
 bool HasNoNamelessFiles(int error) { return error == EOPNOTSUPP || error == EISDIR; }
 
 }  // namespace
@@ -75,7 +101,7 @@ Task<absl::StatusOr<TempFile>> TempFile::Create(std::string directory) {
 }
 
 TempFile::~TempFile() {
-  if (!name_.empty()) static_cast<void>(kevent::Kernel::Current()->Remove(name_.c_str()));
+  if (!name_.empty()) Removal::Start(std::move(name_));
 }
 
 Task<absl::Status> TempFile::LinkTo(std::string path) {
@@ -85,7 +111,7 @@ Task<absl::Status> TempFile::LinkTo(std::string path) {
   if (name_.empty()) {
     const std::string self = absl::StrCat("/proc/self/fd/", file_.fd());
     io_uring_prep_linkat(&sqe, AT_FDCWD, self.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW);
-    const int32_t rc = co_await Perform(EventType::kRename, sqe);
+    const int32_t rc = co_await Perform(EventType::kLink, sqe);
     co_return ErrnoToStatus(rc, doing);
   }
   io_uring_prep_renameat(&sqe, AT_FDCWD, name_.c_str(), AT_FDCWD, path.c_str(), kRenameNoReplace);

@@ -34,7 +34,8 @@ namespace evring {
 
 // A file without a name, for reading and writing, which only its user may (0600): gone when it is closed, however the
 // process ends. Where the file system has no such files (O_TMPFILE: NFS, FAT), it has a name of its own, beginning with
-// ".evring-", which the destructor removes and a crash does not.
+// ".evring-", which a crash does not remove, but the destructor: on a worker it has a thread of the blocking pool do
+// it, so it does not wait for a disk; the name is gone soon, at the latest when the runtime is.
 class TempFile {
  public:
   static Task<absl::StatusOr<TempFile>> Create(std::string directory = "");
