@@ -14,25 +14,23 @@
 // How it is done.
 //   S1  With the locks of all its channels held (in the order of their addresses, so that two selects never wait for
 //       each other) the cases are tried in order. One that succeeds is the choice; nobody else knew of this wait.
-//   S2  Else each case gets its node into its channel's queue, behind who came before. Only then the locks are
-//   released. S3  From here on whoever would serve a node claims the choice first (waiter.h), so does the timer, and so
-//   does a
-//       stop. Who succeeds completes the wait; who fails goes on to the next in its queue: fairness is that of the
-//       channels, and a select that has chosen elsewhere holds nobody up.
+//   S2  Else each case gets its node into its channel's queue, behind who came before. Only then the locks are let go.
+//   S3  From here on whoever would serve a node claims the choice first, so does the timer, and so does a stop
+//       (sync/internal/select_wait.h). Who succeeds completes the wait; who fails goes on to the next in its queue:
+//       fairness is that of the channels, and a select that has chosen elsewhere holds nobody up.
 //   S4  The task, when it goes on, takes its other nodes off their queues.
 //
-// The wait is over when three have let go of it, in any order: the task, which is done with S2; whoever has claimed the
-// choice; and the timer, by whoever cancels it or by its firing. The last one makes the task ready.
+// Checked by: tests/model/sync_select_model_test.cc.
 
 #ifndef EVRING_RUNTIME_SYNC_SELECT_H_
 #define EVRING_RUNTIME_SYNC_SELECT_H_
 
 #include <array>
-#include <atomic>
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -45,54 +43,16 @@
 #include "runtime/spin_lock.h"
 #include "runtime/sync/internal/awaiter.h"
 #include "runtime/sync/internal/channel_core.h"
+#include "runtime/sync/internal/select_wait.h"
 #include "runtime/sync/internal/waiter.h"
-#include "runtime/timer.h"
+#include "runtime/timer_wheel.h"
 #include "runtime/worker.h"
 
 namespace evring {
 namespace internal {
 
-// The part that does not depend on the cases.
-class SelectBase : private Wait, private Timer, private Choice<RuntimeHost> {
- public:
-  SelectBase(const SelectBase&) = delete;
-  SelectBase& operator=(const SelectBase&) = delete;
-
- protected:
-  static constexpr size_t kNone = SIZE_MAX;
-
-  SelectBase() : Timer(&OnFire) {}
-  ~SelectBase() = default;
-
-  // Sorts `locks`, moves nullptr and what stands there twice to the end; how many are left.
-  static size_t Order(SpinLock** locks, size_t n);
-
-  // S2, with the locks held. False: a stop was requested, the wait does not begin. `deadline_ns`: kNever for no timer.
-  [[nodiscard]] bool Begin(TaskContext* context, std::coroutine_handle<> waiting, int64_t deadline_ns);
-  // After S2, holding no lock. True: the task suspends; this may be gone.
-  [[nodiscard]] bool Suspend();
-
-  // After the wait, or without one.
-  bool waited() const { return waited_; }
-  bool timed_out() const { return ClaimedBy(static_cast<const Timer*>(this)); }
-  using Choice::ClaimedBy;
-
-  Choice<RuntimeHost>* choice() { return this; }
-
- private:
-  void OnStop() noexcept override;
-  void Complete() noexcept override;
-  static void OnFire(Timer* timer);
-
-  // Lets go of the wait `n` times. True: that was the last, and the caller completes it.
-  bool Release(int n) { return holds_.fetch_sub(n, std::memory_order_acq_rel) == n; }
-
-  TaskContext* context_ = nullptr;
-  Worker* worker_ = nullptr;
-  int64_t deadline_ns_ = TimerWheel::kNever;
-  bool waited_ = false;
-  std::atomic<int> holds_{0};
-};
+// In the order of their addresses, each once, without nullptr.
+std::span<SpinLock*> OrderLocks(std::span<SpinLock*> locks);
 
 // A receive or a send.
 template <class Awaiter>
@@ -163,7 +123,7 @@ template <class T>
 concept Selectable = TimeAwaiter<T> || decltype(IsChannelAwaiter(static_cast<const T*>(nullptr)))::value;
 
 template <class... Awaiters>
-class [[nodiscard]] SelectAwaiter final : private SelectBase {
+class [[nodiscard]] SelectAwaiter final {
  public:
   using Result = std::variant<typename SelectCase<Awaiters>::Result...>;
 
@@ -175,30 +135,30 @@ class [[nodiscard]] SelectAwaiter final : private SelectBase {
   bool await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
     TaskContext* context = waiting.promise().context();
     if (context->stop_requested()) return false;
-    std::array<SpinLock*, kCases> locks =
+    std::array<SpinLock*, kCases> of_cases =
         std::apply([](auto&... one) { return std::array<SpinLock*, kCases>{one.lock()...}; }, cases_);
-    const size_t n = Order(locks.data(), kCases);
+    const std::span<SpinLock*> locks = OrderLocks(of_cases);
     const int64_t deadline_ns = Deadline();
 
-    for (size_t i = 0; i < n; ++i) locks[i]->lock();
+    for (SpinLock* lock : locks) lock->lock();
     Each([this](size_t i, auto& one) {
       if (chosen_ == kNone && one.TryLocked()) chosen_ = i;
     });
-    const bool begun = chosen_ == kNone && Begin(context, waiting, deadline_ns);
+    const bool begun = chosen_ == kNone && wait_.Begin(context, waiting, Worker::Current(), deadline_ns);
     if (begun) {
-      Each([this](size_t, auto& one) { one.QueueLocked(choice()); });
+      Each([this](size_t, auto& one) { one.QueueLocked(wait_.choice()); });
     }
-    for (size_t i = 0; i < n; ++i) locks[i]->unlock();
+    for (SpinLock* lock : locks) lock->unlock();
 
-    if (begun) return Suspend();
+    if (begun) return wait_.Suspend();
     Each([](size_t, auto& one) { one.Finish(); });
     return chosen_ != kNone && Worker::Current()->GiveWayIfSpent(context, waiting);
   }
 
   Result await_resume() {
-    if (waited()) {
+    if (wait_.waited()) {
       Each([this](size_t i, auto& one) {
-        if (one.mark() != nullptr ? ClaimedBy(one.mark()) : timed_out() && i == nearest_) {
+        if (one.mark() != nullptr ? wait_.ClaimedBy(one.mark()) : wait_.timed_out() && i == nearest_) {
           chosen_ = i;
         } else {
           one.Withdraw();
@@ -214,6 +174,7 @@ class [[nodiscard]] SelectAwaiter final : private SelectBase {
 
  private:
   static constexpr size_t kCases = sizeof...(Awaiters);
+  static constexpr size_t kNone = SIZE_MAX;
 
   // `function(index, case)` for each case in order.
   template <class Function>
@@ -248,6 +209,7 @@ class [[nodiscard]] SelectAwaiter final : private SelectBase {
     return kTake[chosen_](this);
   }
 
+  SelectWait<RuntimeHost> wait_;
   std::tuple<SelectCase<Awaiters>...> cases_;
   size_t chosen_ = kNone;
   size_t nearest_ = kNone;

@@ -5,6 +5,9 @@
 #define EVRING_TESTS_MODEL_SYNC_HOST_H_
 
 #include <coroutine>
+#include <cstdint>
+#include <mutex>
+#include <utility>
 
 #include "runtime/sync/internal/state_word.h"
 #include "runtime/sync/internal/waiter.h"
@@ -36,6 +39,9 @@ class SyncTask {
   }
   bool stop_requested() const { return word_.stop_requested(); }
 
+  // After FinishWait() was true.
+  void MakeReady() { ready_.Post(); }
+
   // As TaskContext::RequestStop.
   void RequestStop() {
     SyncWait* wait = nullptr;
@@ -65,12 +71,68 @@ class SyncTurnstile {
   ModelMutex mutex_;
 };
 
+// In the place of Timer.
+class SyncTimer {
+ public:
+  using Fire = void (*)(SyncTimer* timer);
+  explicit SyncTimer(Fire fire) : fire_(fire) {}
+
+ protected:
+  bool revoked() const { return revoked_; }
+
+ private:
+  friend class SyncTimers;
+  const Fire fire_;
+  bool known_ = false;  // these under the lock
+  bool revoked_ = false;
+};
+
+// In the place of a Worker, of which it has the timers: one.
+class SyncTimers {
+ public:
+  [[nodiscard]] bool ArmTimer(SyncTimer* timer, int64_t) {
+    const std::lock_guard lock(mutex_);
+    timer->known_ = true;
+    if (!timer->revoked_) timer_ = timer;
+    armed_.Post();
+    return !timer->revoked_;
+  }
+  bool CancelTimer(SyncTimer* timer) {
+    const std::lock_guard lock(mutex_);
+    if (!timer->known_) {
+      timer->revoked_ = true;
+      return true;
+    }
+    return std::exchange(timer_, nullptr) != nullptr;
+  }
+
+  // Time passes: what is armed fires.
+  void Pass() {
+    SyncTimer* due;
+    {
+      const std::lock_guard lock(mutex_);
+      due = std::exchange(timer_, nullptr);
+    }
+    if (due != nullptr) due->fire_(due);
+  }
+  // Returns when one was armed, or would have been.
+  void UntilArmed() { static_cast<void>(armed_.Wait()); }
+
+ private:
+  ModelMutex mutex_;
+  SyncTimer* timer_ = nullptr;
+  Event armed_;
+};
+
 struct SyncHost {
   using Wait = SyncWait;
   using Context = SyncTask;
   using Word = evring::internal::StateWord<ModelAtomics, SyncTurnstile>;
   using Lock = ModelMutex;
   using Atomics = ModelAtomics;
+  using Timer = SyncTimer;
+  using Timers = SyncTimers;
+  static void MakeReady(SyncTask* task) { task->MakeReady(); }
 };
 
 // A co_await, as in runtime/sync/internal/awaiter.h. Returns the node's state at its end.

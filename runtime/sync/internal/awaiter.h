@@ -10,6 +10,7 @@
 #include "runtime/spin_lock.h"
 #include "runtime/sync/internal/state_word.h"
 #include "runtime/sync/internal/waiter.h"
+#include "runtime/timer.h"
 #include "runtime/worker.h"
 
 namespace evring::internal {
@@ -21,6 +22,9 @@ struct RuntimeHost {
   using Word = StateWord<>;
   using Lock = SpinLock;
   using Atomics = StdAtomics;
+  using Timer = evring::Timer;
+  using Timers = Worker;
+  static void MakeReady(TaskContext* context) { Worker::Current()->PushReaped(context); }
 };
 
 // A `Core` as for Suspension, with
