@@ -106,9 +106,8 @@ TaskContext* Worker::NextTask() {
   if (tick_ % kInjectInterval == 0) {
     if (TaskContext* task = scheduler_->inject_.Pop(); task != nullptr) return task;
   }
-  // Every other one if there are any, so that neither they nor the others wait for long.
-  if (tick_ % 2 == 0) {
-    if (TaskContext* task = pinned_.Pop(); task != nullptr) return task;
+  if (tick_ % 2 == 0 && !pinned_.EmptyApprox()) [[unlikely]] {
+    if (TaskContext* task = NextPinned(); task != nullptr) return task;
   }
   if (lifo_streak_ < kLifoCap) {
     if (TaskContext* task = lifo_.Pop(); task != nullptr) {
@@ -120,6 +119,18 @@ TaskContext* Worker::NextTask() {
   TaskContext* task = alone_ ? queue_.PopUnshared() : queue_.Pop();
   if (task == nullptr) task = lifo_.Pop();
   return task != nullptr ? task : pinned_.Pop();
+}
+
+// nullptr: the others' turn lasts. As many of them run between two pinned ones as there are others for each pinned one,
+// and one at least.
+TaskContext* Worker::NextPinned() {
+  // The queue holds less than this: what is farther away lies in the past, of which ticks keep only the last 2^32.
+  constexpr uint32_t kAheadMax = 1'000;
+  const uint32_t ahead = pinned_tick_ - tick_;
+  if (ahead != 0 && ahead < kAheadMax) return nullptr;
+  const size_t pinned = std::max<size_t>(pinned_.SizeApprox(), 1);
+  pinned_tick_ = tick_ + 1 + static_cast<uint32_t>(queue_.SizeApprox() / pinned);
+  return pinned_.Pop();
 }
 
 void Worker::RunTask(TaskContext* context) {

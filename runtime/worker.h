@@ -192,6 +192,7 @@ class alignas(64) Worker {
   };
 
   TaskContext* NextTask();
+  TaskContext* NextPinned();
   bool SentToItsWorker(TaskContext* context);
   void RunTask(TaskContext* context);
   void Pace();
@@ -228,6 +229,7 @@ class alignas(64) Worker {
   uint32_t tick_ = 0;
   uint32_t polled_tick_ = 0;  // tick_ at the last visit to the ring
   uint32_t paced_tick_ = 1;   // tick_ at the next look at the clock
+  uint32_t pinned_tick_ = 0;  // tick_ at the next look at the pinned tasks
   uint32_t reaped_ = 0;       // tasks made ready by the Reap() that goes on
   int64_t now_ns_ = 0;
   uint64_t random_;

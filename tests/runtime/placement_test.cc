@@ -3,8 +3,12 @@
 
 #include "runtime/placement.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -121,6 +125,54 @@ Task<> Moves() {
   }
 }
 TEST_P(PlacementTest, OneThatIsLetGoMovesAgain) { RunOk(Moves()); }
+
+Task<> GivesWay(const bool* done, int* turns) {
+  for (; !*done; ++*turns) co_await Yield();
+}
+Task<> GivesWayPinned(const bool* done, int* turns) {
+  const WorkerPin pin = co_await PinToWorker();
+  co_await GivesWay(done, turns);
+}
+
+// How many turns a pinned task has had, and how many another, when each of the others has had `rounds`. All of them
+// give way again and again.
+Task<> Shares(int pinned, int others, int rounds, int* of_pinned, int* of_others) {
+  bool done = false;
+  std::vector<int> turns(static_cast<size_t>(pinned + others));
+  TaskGroup group;
+  for (int i = 0; i < pinned + others; ++i) {
+    int* const of_it = &turns[static_cast<size_t>(i)];
+    Task<> task = GivesWay(&done, of_it);
+    if (i < pinned) task = GivesWayPinned(&done, of_it);
+    co_await group.Spawn(std::move(task));
+  }
+  const auto first_other = turns.begin() + pinned;
+  while (*std::min_element(first_other, turns.end()) < rounds) co_await Yield();
+  *of_pinned = std::accumulate(turns.begin(), first_other, 0) / pinned;
+  *of_others = std::accumulate(first_other, turns.end(), 0) / others;
+  done = true;
+  const absl::Status joined = co_await group.Join();
+  EXPECT_TRUE(joined.ok());
+}
+
+class PlacementOfOneWorker : public EveryMachine {};
+INSTANTIATE_TEST_SUITE_P(Machines, PlacementOfOneWorker, MachinesOfOneWorker(), MachineName);
+
+TEST_P(PlacementOfOneWorker, OneThatIsPinnedHasTheShareOfOne) {
+  int of_pinned = 0, of_others = 0;
+  RunOk(Shares(/*pinned=*/1, /*others=*/30, Rounds(1'000), &of_pinned, &of_others));
+  EXPECT_GT(of_pinned, of_others / 2);
+  EXPECT_LT(of_pinned, of_others * 2);
+  RunOk(Shares(/*pinned=*/5, /*others=*/50, Rounds(1'000), &of_pinned, &of_others));
+  EXPECT_GT(of_pinned, of_others / 2);
+  EXPECT_LT(of_pinned, of_others * 2);
+}
+
+TEST_P(PlacementOfOneWorker, ManyThatArePinnedLeaveTheOthersTheirTurns) {
+  int of_pinned = 0, of_others = 0;
+  RunOk(Shares(/*pinned=*/20, /*others=*/2, Rounds(5'000), &of_pinned, &of_others));
+  EXPECT_GT(20 * of_pinned, of_others) << "one of them, then one of the others";
+}
 
 class PinFromOutside : public EveryWorkerCount {};
 INSTANTIATE_TEST_SUITE_P(Workers, PinFromOutside, WorkerCounts());
