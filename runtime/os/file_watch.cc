@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/event.h"
 #include "kevent/kernel.h"
@@ -16,6 +15,8 @@
 #include "runtime/cancellation.h"
 #include "runtime/os/event_wait.h"
 #include "runtime/os/internal/machine.h"
+#include "runtime/os/internal/request.h"
+#include "runtime/os/internal/sole_use.h"
 #include "runtime/sync/mutex.h"
 
 namespace evring {
@@ -85,7 +86,7 @@ class FileWatch::State {
   }
 
   static Task<absl::StatusOr<FileEvent>> Next(State* self) {
-    const Waiting waiting(self);
+    const internal::SoleUse::Scope waiting(&self->waiting_, "one task at a time waits for the events of a FileWatch");
     const bool stopped = co_await StopRequested();
     if (stopped) co_return absl::CancelledError("watch: cancelled");
     if (self->unread_.empty()) {
@@ -113,20 +114,6 @@ class FileWatch::State {
   }
 
  private:
-  // While one task is in Next().
-  class Waiting {
-   public:
-    explicit Waiting(State* state) : state_(state) {
-      EVRING_CHECK(!std::exchange(state->waited_for_, true), "one task at a time waits for the events of a FileWatch");
-    }
-    Waiting(const Waiting&) = delete;
-    Waiting& operator=(const Waiting&) = delete;
-    ~Waiting() { state_->waited_for_ = false; }
-
-   private:
-    State* const state_;
-  };
-
   // False: it is not known, yet.
   bool FindPath(FileEvent* event) {
     const std::lock_guard lock(mutex_);
@@ -139,7 +126,7 @@ class FileWatch::State {
 
   kevent::Kernel* const kernel_;  // which has made the descriptor
   const kevent::OwnedDescriptor fd_;
-  bool waited_for_ = false;
+  internal::SoleUse waiting_;
   alignas(inotify_event) std::array<std::byte, kBufferBytes> buffer_;
   std::span<const std::byte> unread_;  // of the buffer
 
@@ -161,7 +148,7 @@ absl::StatusOr<FileWatch> FileWatch::Create() {
 }
 
 Task<absl::StatusOr<int>> FileWatch::Add(std::string path, uint32_t mask) {
-  if (path.find('\0') != std::string::npos) co_return absl::InvalidArgumentError("watch: a path has a NUL in it");
+  if (absl::Status status = internal::CheckPath(path); !status.ok()) co_return status;
   co_return co_await State::Add(state_.get(), std::move(path), mask);
 }
 
