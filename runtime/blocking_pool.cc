@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -33,12 +33,13 @@ bool BlockingPool::Submit(BlockingJob* job) {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    const auto self = threads_.emplace(threads_.end());
+    auto self = threads_.end();
     try {
+      self = threads_.emplace(threads_.end());
       *self = std::thread([this, self] { ThreadMain(self); });  // does not get beyond the mutex before we return
-    } catch (const std::system_error&) {
-      // The threads there are will come to it; without any there is nobody.
-      threads_.erase(self);
+    } catch (const std::exception&) {
+      // No memory, or no thread. Those there are will come to it; without any there is nobody.
+      if (self != threads_.end()) threads_.erase(self);
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (threads_.empty()) return false;

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <new>
 
 #include "absl/strings/str_cat.h"
 #include "kevent/errors.h"
@@ -60,9 +61,13 @@ absl::StatusOr<std::string> Absolute(std::string path) {
 class Removal final : private BlockingJob {
  public:
   // On a thread of the blocking pool, so that no worker waits for a disk: its runtime waits for it before it ends. By
-  // the calling thread, where there is no worker or no thread.
+  // the calling thread, where there is no worker, no thread or no memory.
   static void Start(std::string name) {
-    auto* const removal = new Removal(std::move(name));
+    auto* const removal = new (std::nothrow) Removal(std::move(name));
+    if (removal == nullptr) {
+      static_cast<void>(kevent::Kernel::Current()->Remove(name.c_str()));  // it has not been moved
+      return;
+    }
     Worker* const worker = Worker::Current();
     if (worker == nullptr || !worker->scheduler()->blocking_pool()->Submit(removal)) removal->RunJob();
   }
