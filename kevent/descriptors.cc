@@ -1,10 +1,12 @@
 #include "kevent/descriptors.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -24,6 +26,8 @@ int Descriptors::SocketPair(int family, int type, int protocol, int fds[2]) {
 }
 
 int Descriptors::Pipe2(int fds[2], int flags) { return Answer(pipe2(fds, flags)); }
+
+int Descriptors::Dup(int fd) { return Answer(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
 int Descriptors::Close(int fd) { return Answer(close(fd)); }
 
@@ -65,6 +69,13 @@ int Descriptors::PollNow(int fd, short events) {
   pollfd state = {.fd = fd, .events = events, .revents = 0};
   const int rc = Answer(poll(&state, 1, 0));
   return rc <= 0 ? rc : state.revents;
+}
+
+int Descriptors::Flock(int fd, int operation) { return Answer(flock(fd, operation | LOCK_NB)); }
+
+int Descriptors::SetLock(int fd, const struct flock* lock) {
+  const int rc = Answer(fcntl(fd, F_OFD_SETLK, lock));
+  return rc == -EACCES ? -EAGAIN : rc;
 }
 
 int Descriptors::EventFd(unsigned count, int flags) { return Answer(eventfd(count, flags)); }

@@ -8,6 +8,7 @@
 #ifndef EVRING_KEVENT_DESCRIPTORS_H_
 #define EVRING_KEVENT_DESCRIPTORS_H_
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cstdint>
@@ -22,6 +23,7 @@ class Descriptors {
   virtual int Socket(int family, int type, int protocol);
   virtual int SocketPair(int family, int type, int protocol, int fds[2]);
   virtual int Pipe2(int fds[2], int flags);
+  virtual int Dup(int fd);  // F_DUPFD_CLOEXEC of fcntl(2): another descriptor of the same opening
   virtual int Close(int fd);
   virtual int Remove(const char* path);  // unlink(2)
   virtual int Bind(int fd, const sockaddr* address, socklen_t size);
@@ -35,6 +37,11 @@ class Descriptors {
   virtual int Undelivered(int fd);
   // poll(2) of one descriptor without waiting: the events that are there, of `events` and those always reported.
   virtual int PollNow(int fd, short events);
+
+  // Locks that are had at once or not at all: -EAGAIN where others have one that conflicts. flock(2), LOCK_NB or not;
+  // and F_OFD_SETLK of fcntl_locking(2), where EACCES of old is EAGAIN too.
+  virtual int Flock(int fd, int operation);
+  virtual int SetLock(int fd, const struct flock* lock);
 
   // eventfd(2): the descriptor of a counter, which requests read and write.
   virtual int EventFd(unsigned count, int flags);

@@ -4,6 +4,7 @@
 #ifndef EVRING_SIM_DESCRIPTOR_TABLE_H_
 #define EVRING_SIM_DESCRIPTOR_TABLE_H_
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -33,6 +34,9 @@ class DescriptorTable {
   T* Find(int fd) {
     const auto found = open_.find(fd);
     return found == open_.end() ? nullptr : &found->second;
+  }
+  bool Has(const T& what) const {
+    return std::ranges::any_of(open_, [&what](const auto& each) { return each.second == what; });
   }
   bool Remove(int fd) { return open_.erase(fd) == 1; }
   int size() const { return static_cast<int>(open_.size()); }

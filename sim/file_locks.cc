@@ -67,7 +67,7 @@ int FileLocks::Lock(File file, OpenFile* by, const Range& range) {
     return other.owner != range.owner && other.start <= range.end && range.start <= other.end &&
            (other.exclusive || range.exclusive);
   });
-  if (taken) return Wait(&locks, by);
+  if (taken) return by == nullptr ? -EAGAIN : Wait(&locks, by);
   Cut(&locks, range);
   locks.ranges.push_back(range);
   Tell(&locks);  // an exclusive one may have become shared

@@ -35,7 +35,7 @@ class FileLocks {
   // LOCK_SH, LOCK_EX or LOCK_UN with or without LOCK_NB; else -EINVAL. 0; -EAGAIN: another description's is in the way;
   // `by` is told when to ask again.
   int Flock(File file, OpenFile* by, int operation);
-  // Makes the range its owner's, or nobody's. 0, or -EAGAIN as above.
+  // Makes the range its owner's, or nobody's. 0, or -EAGAIN as above; `by`: nullptr: nobody asks again.
   int Lock(File file, OpenFile* by, const Range& range);
   int Unlock(File file, const Range& range);
   // A descriptor of the file has been closed: the locks of the process go, whichever it has them by.

@@ -108,9 +108,30 @@ std::shared_ptr<FileDescription> FileRequests::Find(int fd) {
 
 void FileRequests::Remove(int fd) {
   const std::shared_ptr<FileDescription> open = Find(fd);
-  open->has_number = false;
   open_.Remove(fd);
+  --open->numbers;
   locks_.Close(open->inode);
+}
+
+int FileRequests::Dup(int fd) {
+  const std::shared_ptr<FileDescription> open = Find(fd);
+  if (open == nullptr) return -EBADF;
+  ++open->numbers;
+  return open_.Add(open);
+}
+
+int FileRequests::FlockNow(int fd, int operation) {
+  const std::shared_ptr<FileDescription> open = Find(fd);
+  return open == nullptr ? -EBADF : locks_.Flock(open->inode, open.get(), operation | LOCK_NB);
+}
+
+int FileRequests::LockNow(int fd, const struct flock& lock) {
+  const std::shared_ptr<FileDescription> open = Find(fd);
+  if (open == nullptr) return -EBADF;
+  FileLocks::Range range = {};
+  if (const int rc = RangeToLock(lock, *open, /*by_description=*/true, &range); rc < 0) return rc;
+  if (lock.l_type == F_UNLCK) return locks_.Unlock(open->inode, range);
+  return locks_.Lock(open->inode, /*by=*/nullptr, range);
 }
 
 std::optional<int32_t> FileRequests::Perform(const io_uring_sqe& sqe, FileDescription* open,
@@ -267,6 +288,17 @@ std::optional<int32_t> FileRequests::Flock(FileDescription* open, const io_uring
   return rc;
 }
 
+int FileRequests::RangeToLock(const struct flock& asked, const FileDescription& open, bool by_description,
+                              FileLocks::Range* range) {
+  if (const int rc = RangeOf(asked, open, range); rc < 0) return rc;
+  const int mode = open.flags & O_ACCMODE;
+  if ((asked.l_type == F_RDLCK && mode == O_WRONLY) || (asked.l_type == F_WRLCK && mode == O_RDONLY)) return -EBADF;
+  if (by_description && asked.l_pid != 0) return -EINVAL;
+  range->owner = by_description ? &open : nullptr;
+  range->exclusive = asked.l_type == F_WRLCK;
+  return 0;
+}
+
 std::optional<int32_t> FileRequests::Lock(FileDescription* open, const io_uring_sqe& sqe,
                                           std::optional<FileLocks::Range>* lock) {
   const auto& asked = *reinterpret_cast<const struct flock*>(static_cast<uintptr_t>(sqe.addr));
@@ -274,21 +306,16 @@ std::optional<int32_t> FileRequests::Lock(FileDescription* open, const io_uring_
   if (!by_description && sqe.len != F_SETLKW) return -EINVAL;
   if (!lock->has_value()) {
     FileLocks::Range range = {};
-    if (const int rc = RangeOf(asked, *open, &range); rc < 0) return rc;
-    const int mode = open->flags & O_ACCMODE;
-    if ((asked.l_type == F_RDLCK && mode == O_WRONLY) || (asked.l_type == F_WRLCK && mode == O_RDONLY)) return -EBADF;
-    if (by_description && asked.l_pid != 0) return -EINVAL;
+    if (const int rc = RangeToLock(asked, *open, by_description, &range); rc < 0) return rc;
     const int failed = asked.l_type == F_UNLCK ? 0 : Failure(kLockErrors);
     if (failed != 0) return failed;
-    range.owner = by_description ? open : nullptr;
-    range.exclusive = asked.l_type == F_WRLCK;
     *lock = range;
   }
   const FileLocks::Range& range = **lock;
   if (asked.l_type == F_UNLCK) return locks_.Unlock(open->inode, range);
   const int rc = locks_.Lock(open->inode, open, range);
   if (rc == -EAGAIN) return std::nullopt;
-  if (!by_description && !open->has_number) {
+  if (!by_description && open->numbers == 0) {
     // It came too late: the process has closed the descriptor, and with it given up its locks.
     locks_.Unlock(open->inode, range);
     return -EBADF;

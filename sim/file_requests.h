@@ -8,6 +8,7 @@
 #ifndef EVRING_SIM_FILE_REQUESTS_H_
 #define EVRING_SIM_FILE_REQUESTS_H_
 
+#include <fcntl.h>
 #include <liburing.h>
 
 #include <cstdint>
@@ -48,7 +49,7 @@ class FileDescription final : public OpenFile {
   const FileLocks::File inode;
   const int flags;
   uint64_t position = 0;
-  bool has_number = true;  // a descriptor stands for it
+  int numbers = 1;  // so many descriptors stand for it
 
  private:
   FileRequests* const requests_;
@@ -71,10 +72,15 @@ class FileRequests {
 
   // nullptr: there is none of that number.
   std::shared_ptr<FileDescription> Find(int fd);
-  // The number stands for nothing any more; the description is closed by whoever has it.
+  // The number stands for nothing any more; the description is closed by whoever has it, when no number stands for it.
   void Remove(int fd);
   // By its description, which nothing refers to any more.
   void Close(FileDescription* open);
+  // Another number for what `fd` stands for. -EBADF.
+  int Dup(int fd);
+  // Descriptors::Flock() and SetLock(), which do not wait and are no requests: without faults.
+  int FlockNow(int fd, int operation);
+  int LockNow(int fd, const struct flock& lock);
   // Not by a request, and without faults.
   int Remove(const char* path) { return Unlink(path); }
   // Of inotify: an instance, and a watch of what is at `path`. A path is that of a directory if there is, or was, a
@@ -94,6 +100,9 @@ class FileRequests {
   int WriteTo(FileDescription* open, const io_uring_sqe& sqe);
   int Sync(const FileDescription& open, const io_uring_sqe& sqe);
   std::optional<int32_t> Flock(FileDescription* open, const io_uring_sqe& sqe, std::optional<FileLocks::Range>* lock);
+  // What is asked for: the bytes, whose, and how. -EINVAL, -EOVERFLOW, -EBADF: it is not open for that.
+  static int RangeToLock(const struct flock& asked, const FileDescription& open, bool by_description,
+                         FileLocks::Range* range);
   // F_OFD_SETLKW and F_SETLKW.
   std::optional<int32_t> Lock(FileDescription* open, const io_uring_sqe& sqe, std::optional<FileLocks::Range>* lock);
 

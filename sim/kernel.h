@@ -104,6 +104,7 @@ class Kernel final : public kevent::Kernel {
   int Socket(int family, int type, int protocol) override;
   int SocketPair(int family, int type, int protocol, int fds[2]) override;
   int Pipe2(int fds[2], int flags) override;
+  int Dup(int fd) override;
   int Close(int fd) override;
   int Remove(const char* path) override;
   int Bind(int fd, const sockaddr* address, socklen_t size) override;
@@ -115,6 +116,8 @@ class Kernel final : public kevent::Kernel {
   int GetSockOpt(int fd, int level, int option, void* value, socklen_t* size) override;
   int Undelivered(int fd) override;
   int PollNow(int fd, short events) override;
+  int Flock(int fd, int operation) override;
+  int SetLock(int fd, const struct flock* lock) override;
   int EventFd(unsigned count, int flags) override;
   int InotifyInit1(int flags) override;
   int InotifyAddWatch(int fd, const char* path, uint32_t mask) override;

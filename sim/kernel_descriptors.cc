@@ -129,17 +129,30 @@ int Kernel::InotifyRmWatch(int fd, int watch) {
   return inotify == nullptr ? -EINVAL : inotify->Remove(watch);
 }
 
+int Kernel::Dup(int fd) {
+  if (fd < kFirstDescriptor) return Descriptors::Dup(fd);
+  Lock lock(mutex_);
+  if (fd >= kFirstFile) return file_requests_.Dup(fd);
+  const std::shared_ptr<OpenFile> file = Find(fd);
+  if (file == nullptr) return -EBADF;
+  return descriptors_.size() >= options_.descriptors_max ? -EMFILE : descriptors_.Add(file);
+}
+
 int Kernel::Close(int fd) {
   if (fd < kFirstDescriptor) return Descriptors::Close(fd);
   Lock lock(mutex_);
   const std::shared_ptr<OpenFile> file = Find(fd);
   if (file == nullptr) return -EBADF;
+  bool has_number;  // another one
   if (fd >= kFirstFile) {
     file_requests_.Remove(fd);
+    has_number = static_cast<const FileDescription&>(*file).numbers != 0;
   } else {
     descriptors_.Remove(fd);
+    has_number = descriptors_.Has(file);
   }
   world_.Say(absl::StrCat("fd ", fd, " is closed"));
+  if (has_number) return 0;
   // A request that is in flight keeps the file open, as in the kernel.
   if (InUse(file.get())) {
     closing_.push_back(file);
@@ -163,6 +176,18 @@ bool Kernel::InUse(const OpenFile* file) const {
     }
   }
   return false;
+}
+
+int Kernel::Flock(int fd, int operation) {
+  if (fd < kFirstDescriptor) return Descriptors::Flock(fd, operation);
+  Lock lock(mutex_);
+  return file_requests_.FlockNow(fd, operation);
+}
+
+int Kernel::SetLock(int fd, const struct flock* asked) {
+  if (fd < kFirstDescriptor) return Descriptors::SetLock(fd, asked);
+  Lock lock(mutex_);
+  return file_requests_.LockNow(fd, *asked);
 }
 
 int Kernel::Remove(const char* path) {

@@ -10,9 +10,9 @@
 #include "kevent/check.h"
 #include "kevent/errors.h"
 #include "kevent/event.h"
+#include "kevent/kernel.h"
 #include "runtime/cancellation.h"
 #include "runtime/os/event_wait.h"
-#include "runtime/os/internal/machine.h"
 
 namespace evring {
 namespace {
@@ -33,21 +33,19 @@ int FlockOperation(FileLock::Kind kind) { return kind == FileLock::Kind::kShared
 
 // A descriptor of the same opening.
 absl::StatusOr<kevent::OwnedDescriptor> Copy(const File& file, FileLock::Range range) {
-  if (absl::Status machine = internal::CheckMachine("lock"); !machine.ok()) return machine;
   if (range.start > kOffsetMax || range.size > kOffsetMax - range.start) {
     return kevent::ErrnoToStatus(EINVAL, absl::StrCat("lock: ", range.size, " bytes from ", range.start), file.fd());
   }
-  kevent::OwnedDescriptor copy(fcntl(file.fd(), F_DUPFD_CLOEXEC, 0));
-  if (!copy.valid()) return kevent::ErrnoToStatus(errno, "lock", file.fd());
-  return copy;
+  const int copy = kevent::Kernel::Current()->Dup(file.fd());
+  if (copy < 0) return kevent::ErrnoToStatus(copy, "lock", file.fd());
+  return kevent::OwnedDescriptor(copy);
 }
 
-// 0, or an errno.
+// 0, or a negative errno.
 int LockNow(int fd, FileLock::Kind kind, bool whole, FileLock::Range range) {
-  struct flock lock = ToFlock(LockType(kind), range);
-  const int rc = whole ? flock(fd, FlockOperation(kind) | LOCK_NB) : fcntl(fd, F_OFD_SETLK, &lock);
-  if (rc == 0) return 0;
-  return errno == EACCES ? EAGAIN : errno;  // of bytes it may be said either way, fcntl(2)
+  if (whole) return kevent::Kernel::Current()->Flock(fd, FlockOperation(kind));
+  const struct flock lock = ToFlock(LockType(kind), range);
+  return kevent::Kernel::Current()->SetLock(fd, &lock);
 }
 
 }  // namespace
@@ -55,8 +53,8 @@ int LockNow(int fd, FileLock::Kind kind, bool whole, FileLock::Range range) {
 absl::StatusOr<FileLock> FileLock::Take(absl::StatusOr<kevent::OwnedDescriptor> file, Kind kind, bool whole,
                                         Range range) {
   if (!file.ok()) return file.status();
-  const int error = LockNow(file->get(), kind, whole, range);
-  if (error != 0) return kevent::ErrnoToStatus(error, "lock", file->get());
+  const int rc = LockNow(file->get(), kind, whole, range);
+  if (rc != 0) return kevent::ErrnoToStatus(rc, "lock", file->get());
   return FileLock(*std::move(file), whole, range);
 }
 
@@ -66,8 +64,8 @@ Task<absl::StatusOr<FileLock>> FileLock::WaitFor(absl::StatusOr<kevent::OwnedDes
   const bool stopped = co_await StopRequested();
   if (stopped) co_return absl::CancelledError("lock: cancelled");
   // Without a helper thread if nobody has it.
-  const int error = LockNow(file->get(), kind, whole, range);
-  if (error == EAGAIN) {
+  const int rc = LockNow(file->get(), kind, whole, range);
+  if (rc == -EAGAIN) {
     struct flock lock = ToFlock(LockType(kind), range);
     kevent::Event event;
     event.descriptor = file->get();
@@ -76,8 +74,8 @@ Task<absl::StatusOr<FileLock>> FileLock::WaitFor(absl::StatusOr<kevent::OwnedDes
     event.payload = whole ? 0 : reinterpret_cast<uintptr_t>(&lock);
     const absl::StatusOr<kevent::Event> locked = co_await WaitForEvent(event);
     if (!locked.ok()) co_return locked.status();
-  } else if (error != 0) {
-    co_return kevent::ErrnoToStatus(error, "lock", file->get());
+  } else if (rc != 0) {
+    co_return kevent::ErrnoToStatus(rc, "lock", file->get());
   }
   co_return FileLock(*std::move(file), whole, range);
 }
@@ -98,11 +96,12 @@ absl::StatusOr<FileLock> FileLock::TryLockWhole(const File& file, Kind kind) {
 
 void FileLock::Unlock() {
   if (!file_.valid()) return;
-  struct flock lock = ToFlock(F_UNLCK, range_);
-  const int rc = whole_ ? flock(file_.get(), LOCK_UN) : fcntl(file_.get(), F_OFD_SETLK, &lock);
+  const struct flock lock = ToFlock(F_UNLCK, range_);
+  kevent::Kernel* const kernel = kevent::Kernel::Current();
+  const int rc = whole_ ? kernel->Flock(file_.get(), LOCK_UN) : kernel->SetLock(file_.get(), &lock);
   // ENOLCK: no memory to split a range that somebody has locked around it; a server may answer anything. What cannot be
   // given up goes with the file.
-  EVRING_CHECK(rc == 0 || (errno != EBADF && errno != EINVAL), "a lock that is held can be given up");
+  EVRING_CHECK(rc == 0 || (rc != -EBADF && rc != -EINVAL), "a lock that is held can be given up");
   file_.Close();
 }
 

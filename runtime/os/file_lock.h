@@ -48,11 +48,12 @@ class FileLock {
   // kCancelled: a stop came first. A lock that was had in spite of it is a success.
   // kFailedPrecondition (EBADF): no open file; shared bytes need one that is open for reading, exclusive ones for
   //   writing. kInvalidArgument: bytes beyond 2^63 - 1. kUnavailable: ENOLCK, too many locks; EAGAIN, no helper thread.
-  //   kResourceExhausted: no descriptor. kUnimplemented (ENOSYS): in a simulation.
+  //   kResourceExhausted: no descriptor.
   static Task<absl::StatusOr<FileLock>> Lock(const File& file, Kind kind, Range range = Range());
   static Task<absl::StatusOr<FileLock>> LockWhole(const File& file, Kind kind);
 
-  // The same at once or not at all. Any thread. kUnavailable (EAGAIN): somebody else has one that conflicts.
+  // The same at once or not at all. Any thread; in a simulation, a worker. kUnavailable (EAGAIN): somebody else has one
+  // that conflicts.
   static absl::StatusOr<FileLock> TryLock(const File& file, Kind kind, Range range = Range());
   static absl::StatusOr<FileLock> TryLockWhole(const File& file, Kind kind);
 
@@ -68,8 +69,8 @@ class FileLock {
   ~FileLock() { Unlock(); }
 
   bool held() const { return file_.valid(); }
-  // Gives it up; after that, and in a lock that was moved from, nothing happens. Any thread; does not wait for anybody,
-  // but for the server of a network file system.
+  // Gives it up; after that, and in a lock that was moved from, nothing happens. Any thread; in a simulation, a worker.
+  // Does not wait for anybody, but for the server of a network file system.
   void Unlock();
 
  private:

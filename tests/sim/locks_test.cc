@@ -132,6 +132,89 @@ TEST_F(SimulatedLocks, ALockOfTheProcessThatComesAfterTheCloseIsGivenUpAgain) {
   EXPECT_EQ(Lock(files_[2], F_OFD_SETLKW, ours), 0) << "the process does not have it";
 }
 
+// As FileLock takes and gives them: calls, and no requests (kevent/descriptors.h).
+TEST_F(SimulatedLocks, CallsThatDoNotWaitMeetRequests) {
+  const struct flock all = Bytes(F_WRLCK, 0, 0);
+  const struct flock none = Bytes(F_UNLCK, 0, 0);
+  EXPECT_EQ(kernel_.SetLock(files_[0], &all), 0);
+  EXPECT_EQ(kernel_.SetLock(files_[1], &all), -EAGAIN);
+  Asked range;
+  StartLock(&range, files_[1], F_OFD_SETLKW, &all);
+  EXPECT_TRUE(range.in_flight());
+  EXPECT_EQ(kernel_.SetLock(files_[0], &none), 0);
+  Run(kQuietNs);
+  EXPECT_EQ(range.results, Results{0});
+  EXPECT_EQ(kernel_.SetLock(files_[0], &all), -EAGAIN);
+
+  EXPECT_EQ(kernel_.Flock(files_[0], LOCK_SH), 0);
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_SH), 0);
+  EXPECT_EQ(kernel_.Flock(files_[2], LOCK_EX), -EAGAIN) << "without LOCK_NB too";
+  Asked whole;
+  StartFlock(&whole, files_[2], LOCK_EX);
+  EXPECT_EQ(kernel_.Flock(files_[0], LOCK_UN), 0);
+  Run(kQuietNs);
+  EXPECT_TRUE(whole.in_flight());
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_UN | LOCK_NB), 0);
+  Run(kQuietNs);
+  EXPECT_EQ(whole.results, Results{0});
+}
+
+TEST_F(SimulatedLocks, WhatCannotBeLockedIsRefused) {
+  const int reader = Do([](io_uring_sqe* sqe) { io_uring_prep_openat(sqe, AT_FDCWD, "/data/file", O_RDONLY, 0); });
+  const struct flock exclusive = Bytes(F_WRLCK, 0, 1);
+  struct flock other = Bytes(F_RDLCK, -1, 1);
+  EXPECT_EQ(kernel_.SetLock(reader, &exclusive), -EBADF);
+  EXPECT_EQ(kernel_.SetLock(reader, &other), -EINVAL);
+  other = Bytes(F_RDLCK, 0, 1);
+  other.l_pid = 1;
+  EXPECT_EQ(kernel_.SetLock(reader, &other), -EINVAL);
+  EXPECT_EQ(kernel_.Flock(reader, 0), -EINVAL);
+  EXPECT_EQ(kernel_.Close(reader), 0);
+  other.l_pid = 0;
+  EXPECT_EQ(kernel_.SetLock(reader, &other), -EBADF);
+  EXPECT_EQ(kernel_.Flock(reader, LOCK_SH), -EBADF);
+  EXPECT_EQ(kernel_.Dup(reader), -EBADF);
+}
+
+// A second descriptor of the same opening: its locks are the opening's, and go with the last of the two.
+TEST_F(SimulatedLocks, ADuplicateKeepsTheLocksOfItsOpening) {
+  const int duplicate = kernel_.Dup(files_[0]);
+  ASSERT_GE(duplicate, 0);
+  EXPECT_NE(duplicate, files_[0]);
+  EXPECT_EQ(kernel_.Flock(files_[0], LOCK_EX), 0);
+  EXPECT_EQ(kernel_.Flock(duplicate, LOCK_EX), 0) << "it has it";
+  CloseFile(0);
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_SH), -EAGAIN);
+  EXPECT_EQ(kernel_.Close(duplicate), 0);
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_SH), 0);
+
+  // One that waits by a request, whose descriptor goes meanwhile.
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_UN), 0);
+  const int of_waiter = kernel_.Dup(files_[2]);
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_EX), 0);
+  Asked waits;
+  StartFlock(&waits, of_waiter, LOCK_EX);
+  EXPECT_EQ(kernel_.Close(of_waiter), 0);
+  EXPECT_EQ(kernel_.Flock(files_[1], LOCK_UN), 0);
+  Run(kQuietNs);
+  EXPECT_EQ(waits.results, Results{0});
+  EXPECT_EQ(kernel_.Flock(files_[3], LOCK_EX), -EAGAIN) << "its opening has the lock, and a descriptor";
+  CloseFile(2);
+  EXPECT_EQ(kernel_.Flock(files_[3], LOCK_EX), 0);
+}
+
+TEST_F(SimulatedLocks, ADuplicateKeepsAPipeOpen) {
+  int ends[2];
+  ASSERT_EQ(kernel_.Pipe2(ends, 0), 0);
+  const int duplicate = kernel_.Dup(ends[1]);
+  EXPECT_EQ(kernel_.Close(ends[1]), 0);
+  EXPECT_EQ(kernel_.PollNow(ends[0], POLLIN), 0);
+  EXPECT_EQ(kernel_.Close(duplicate), 0);
+  EXPECT_EQ(kernel_.PollNow(ends[0], POLLIN), POLLHUP);
+  EXPECT_EQ(kernel_.Close(ends[0]), 0);
+  EXPECT_EQ(kernel_.Dup(ends[0]), -EBADF);
+}
+
 TEST_F(SimulatedLocks, RangesAreSplitAndOnlyWhatOverlapsWaits) {
   EXPECT_EQ(Lock(files_[0], F_OFD_SETLKW, Bytes(F_WRLCK, 0, 100)), 0);
   EXPECT_EQ(Lock(files_[0], F_OFD_SETLKW, Bytes(F_UNLCK, 40, 20)), 0);

@@ -1,6 +1,6 @@
 // machine.h: whether the ring of the calling worker is served by the kernel of this machine.
 //
-// Processes, locks, message queues and words of memory belong to this machine. In a simulation (sim/) a wait for one of
+// Processes, message queues and words of memory belong to this machine. In a simulation (sim/) a wait for one of
 // them would be a wait for something that the simulated machine has not; instead of that it is refused, here.
 
 #ifndef EVRING_RUNTIME_OS_INTERNAL_MACHINE_H_

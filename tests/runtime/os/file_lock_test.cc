@@ -1,5 +1,5 @@
-// file_lock_test.cc: locks of files: who excludes whom, waiting and being stopped, giving up; with files of their own,
-// in this process and against a child.
+// file_lock_test.cc: locks of files: who excludes whom, waiting and being stopped, giving up; on this machine with
+// files of their own, in this process and against a child, and on simulated ones.
 
 #include "runtime/os/file_lock.h"
 
@@ -37,7 +37,7 @@ using namespace evring::testing;
 using Kind = FileLock::Kind;
 using Range = FileLock::Range;
 
-class FileLockTest : public ::testing::TestWithParam<int> {
+class FileLockTest : public EveryMachine {
  protected:
   FileLockTest() : descriptors_(CountIn("fd")), path_(::testing::TempDir() + "/file_lock.XXXXXX") {
     const int fd = mkstemp(path_.data());
@@ -48,14 +48,19 @@ class FileLockTest : public ::testing::TestWithParam<int> {
     EXPECT_EQ(CountIn("fd"), descriptors_);
     unlink(path_.c_str());
   }
-  static void Run(Task<> task) { RunOk(std::move(task), WithWorkers(GetParam())); }
+  static void Run(Task<> task) { RunOk(std::move(task)); }
+  // Simulated machines begin with an empty disk: it is made where it is opened.
   const std::string& path() const { return path_; }
 
  private:
   const int descriptors_;
   std::string path_;
 };
-INSTANTIATE_TEST_SUITE_P(Workers, FileLockTest, ::testing::Values(1, 2, 4));
+INSTANTIATE_TEST_SUITE_P(Machines, FileLockTest, MachinesWithoutErrors({1, 2, 4}), MachineName);
+
+// Against another process.
+class FileLockOfThisMachine : public FileLockTest {};
+INSTANTIATE_TEST_SUITE_P(Machines, FileLockOfThisMachine, RealMachines({1, 2, 4}), MachineName);
 
 bool Busy(const absl::StatusOr<FileLock>& lock) { return kevent::StatusErrno(lock.status()) == EAGAIN; }
 
@@ -88,8 +93,8 @@ TEST_P(FileLockTest, TheExampleKeepsOthersOut) { Run(Examples(path())); }
 // --- Who excludes whom
 
 Task<> Conflicts(std::string path) {
-  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR));
-  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR));
+  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR | O_CREAT));
+  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR | O_CREAT));
   {
     CO_ASSERT_OK_AND_ASSIGN(const FileLock shared, co_await FileLock::Lock(a, Kind::kShared));
     CO_ASSERT_OK_AND_ASSIGN(const FileLock too, co_await FileLock::Lock(b, Kind::kShared));
@@ -129,8 +134,8 @@ Task<> Conflicts(std::string path) {
 TEST_P(FileLockTest, LocksThatConflictExcludeEachOther) { Run(Conflicts(path())); }
 
 Task<> Outlives(std::string path) {
-  CO_ASSERT_OK_AND_ASSIGN(File a, co_await File::Open(path, O_RDWR));
-  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR));
+  CO_ASSERT_OK_AND_ASSIGN(File a, co_await File::Open(path, O_RDWR | O_CREAT));
+  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR | O_CREAT));
   {
     CO_ASSERT_OK_AND_ASSIGN(const FileLock lock, co_await FileLock::Lock(a, Kind::kExclusive));
     a.Close();
@@ -152,8 +157,8 @@ Task<absl::Status> Hold(const File* file, bool whole, std::atomic<int>* had) {
 }
 
 Task<> Handover(std::string path, bool whole) {
-  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR));
-  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR));
+  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR | O_CREAT));
+  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR | O_CREAT));
   absl::StatusOr<FileLock> lock =
       whole ? FileLock::TryLockWhole(a, Kind::kExclusive) : FileLock::TryLock(a, Kind::kExclusive);
   CO_ASSERT_OK(lock);
@@ -179,8 +184,8 @@ Task<absl::Status> HoldShortly(const File* file, bool whole, std::atomic<int>* h
 }
 
 Task<> Stopped(std::string path, bool whole) {
-  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR));
-  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR));
+  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR | O_CREAT));
+  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR | O_CREAT));
   std::atomic<int> had{0};
   absl::Status status = co_await StartCancelled(Hold(&b, whole, &had));
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
@@ -216,10 +221,10 @@ Task<absl::Status> Race(const File* a, const File* b, bool whole, int us) {
   co_return status;
 }
 
-Task<> Races(std::string path, bool whole) {
-  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR));
-  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR));
-  for (int i = 0; i < Scaled(200); ++i) {
+Task<> Races(std::string path, bool whole, int rounds) {
+  CO_ASSERT_OK_AND_ASSIGN(const File a, co_await File::Open(path, O_RDWR | O_CREAT));
+  CO_ASSERT_OK_AND_ASSIGN(const File b, co_await File::Open(path, O_RDWR | O_CREAT));
+  for (int i = 0; i < rounds; ++i) {
     const absl::Status status = co_await Race(&a, &b, whole, i);
     EXPECT_TRUE(status.ok() || absl::IsCancelled(status)) << status;
     // Whatever it was, it is nobody's now.
@@ -229,8 +234,9 @@ Task<> Races(std::string path, bool whole) {
 }
 
 TEST_P(FileLockTest, AStopThatRacesWithTheLockLeavesNoLock) {
-  Run(Races(path(), false));
-  Run(Races(path(), true));
+  const int rounds = machine().simulated() ? 30 : Scaled(200);
+  Run(Races(path(), false, rounds));
+  Run(Races(path(), true, rounds));
 }
 
 TEST_P(FileLockTest, AStopEndsTheWait) {
@@ -241,13 +247,13 @@ TEST_P(FileLockTest, AStopEndsTheWait) {
 // --- Other processes
 
 Task<> OfAnother(std::string path) {
-  CO_ASSERT_OK_AND_ASSIGN(const File file, co_await File::Open(path, O_RDWR));
+  CO_ASSERT_OK_AND_ASSIGN(const File file, co_await File::Open(path, O_RDWR | O_CREAT));
   EXPECT_TRUE(Busy(FileLock::TryLockWhole(file, Kind::kExclusive)));
   // It goes with the process that has it.
   CO_ASSERT_OK(co_await FileLock::LockWhole(file, Kind::kExclusive));
 }
 
-TEST_P(FileLockTest, ALockOfAnotherProcessIsWaitedFor) {
+TEST_P(FileLockOfThisMachine, ALockOfAnotherProcessIsWaitedFor) {
   int ready[2];
   ASSERT_EQ(pipe(ready), 0);
   const pid_t child = fork();
@@ -270,7 +276,7 @@ TEST_P(FileLockTest, ALockOfAnotherProcessIsWaitedFor) {
 // --- Errors
 
 Task<> Errors(std::string path) {
-  CO_ASSERT_OK_AND_ASSIGN(const File reader, co_await File::Open(path, O_RDONLY));
+  CO_ASSERT_OK_AND_ASSIGN(const File reader, co_await File::Open(path, O_RDONLY | O_CREAT));
   absl::StatusOr<FileLock> lock = co_await FileLock::Lock(reader, Kind::kExclusive);
   EXPECT_EQ(kevent::StatusErrno(lock.status()), EBADF) << lock.status();
   lock = FileLock::TryLock(reader, Kind::kExclusive);
@@ -287,20 +293,6 @@ Task<> Errors(std::string path) {
 }
 
 TEST_P(FileLockTest, WhatCannotBeLockedIsRefused) { Run(Errors(path())); }
-
-Task<> LockSimulated() {
-  CO_ASSERT_OK_AND_ASSIGN(const File file, co_await File::Open("/a", O_RDWR | O_CREAT));
-  absl::StatusOr<FileLock> lock = co_await FileLock::Lock(file, Kind::kShared);
-  EXPECT_EQ(kevent::StatusErrno(lock.status()), ENOSYS) << lock.status();
-  lock = FileLock::TryLockWhole(file, Kind::kShared);
-  EXPECT_EQ(kevent::StatusErrno(lock.status()), ENOSYS) << lock.status();
-}
-
-class SimulatedFileLockTest : public EveryMachine {};
-INSTANTIATE_TEST_SUITE_P(Machines, SimulatedFileLockTest,
-                         MachinesWith({}, Simulated(/*errors=*/false, /*workers=*/0, /*seeds=*/4)), MachineName);
-
-TEST_P(SimulatedFileLockTest, ASimulatedMachineHasNone) { RunOk(LockSimulated()); }
 
 }  // namespace
 }  // namespace evring
