@@ -98,6 +98,9 @@ void Kernel::Start() {
 void Kernel::Finish() {
   Lock lock(mutex_);
   world_.faults.Stop();
+  for (const auto& [number, ring] : rings_) {
+    for (const auto& [id, request] : ring->requests) request->asked.reset();  // no stop takes it back any more
+  }
   world_.LetGo();
   turns_.Finish();
 }
