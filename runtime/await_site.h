@@ -1,4 +1,5 @@
-// await_site.h: where a task awaits, and what, written by the task at each co_await and read by others at any time.
+// await_site.h: where a task waits, and for what, written by the task at each co_await that suspends and read by others
+// at any time.
 //
 // A co_await that suspends leaves its place in the source, the type of what is awaited and, from requests to the
 // kernel, the event's type and descriptor: three stores to memory that the wait writes anyway. An await of another Task
@@ -39,7 +40,7 @@ struct AwaitedAs<A> {
 
 class AwaitSite {
  public:
-  // Of a task that was made at this place and has awaited nothing yet.
+  // Of a task that was made at this place and has not waited yet.
   explicit AwaitSite(std::source_location where) : where_(where) {}
 
   // It was made here. Before the task can run.
@@ -58,9 +59,9 @@ class AwaitSite {
   }
 
   // Any thread.
-  // Where the task awaits, or did last, or was made.
+  // Where the task waits, or did last, or was made.
   std::source_location where() const { return where_.load(std::memory_order_relaxed); }
-  // nullptr: it has awaited nothing yet.
+  // nullptr: it has not waited yet.
   AwaitedName name() const { return name_.load(std::memory_order_relaxed); }
   kevent::EventType type() const {
     return static_cast<kevent::EventType>(static_cast<uint32_t>(subject_.load(std::memory_order_relaxed)));

@@ -45,7 +45,8 @@ class BlockingPool {
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
 
-  // Queues `job`. False: no thread runs and none could be made (EAGAIN): the job was not taken. Any thread.
+  // Queues `job`. False: no thread runs and none could be made (EAGAIN, or no memory): the job was not taken. Any
+  // thread.
   [[nodiscard]] bool Submit(BlockingJob* job);
 
   // True: `job` had not started, and will not. False: it runs, or has run. Any thread.

@@ -30,8 +30,8 @@ class BasicMailbox {
   bool empty() const { return state_.load(std::memory_order_relaxed) == kEmpty; }
   bool full() const { return state_.load(std::memory_order_relaxed) == kFull; }
 
-  // R2, in the owner's signal handler. `fill(items, capacity)` copies completions and returns how many. Async-signal-
-  // safe if `fill` is.
+  // R2, in the owner's signal handler. `fill(items, capacity)` copies completions and returns how many. True: it is
+  // full now. False: there were none, or what came before is not delivered yet. Async-signal-safe if `fill` is.
   template <class Fill>
   bool TryFill(Fill&& fill) {
     const uint32_t state = state_.load(std::memory_order_acquire);  // pairs with R4: the taker is done with the items

@@ -87,8 +87,8 @@ class PinAwaiter : private CurrentContextAwaiter {
 
 // `co_await PinToWorker()` keeps the calling task on the worker where it is, for as long as what it gives lives. A
 // worker that is stuck in a task keeps the tasks that are pinned to it waiting: no other can take them. What is ready
-// there has its turns by numbers: of n others and m that are pinned, n / m others run between two pinned ones, and one
-// at least. Does not suspend. In a task.
+// there has its turns by numbers: of n others and m that are pinned, about n / m others run between two pinned ones,
+// and one at least. Does not suspend. In a task.
 [[nodiscard]] inline internal::PinAwaiter PinToWorker() { return {}; }
 
 // How many workers the calling task's runtime has. On a worker.

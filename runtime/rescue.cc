@@ -27,6 +27,8 @@ namespace evring {
 namespace {
 
 constexpr int kQuietLooksBeforeSleep = 8;
+constexpr absl::Duration kThresholdMin = absl::Microseconds(100);
+constexpr absl::Duration kThresholdMax = absl::Hours(24);
 
 // Sleeps while `*word` is `expected`, at most `ns` (forever if negative). A wake, a signal or the time: all the same.
 void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, int64_t ns) {
@@ -116,7 +118,7 @@ void Watchdog::Run() {
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
   const int64_t threshold_ns =
-      std::max<int64_t>(absl::ToInt64Nanoseconds(scheduler_->options().rescue_threshold), 100'000);
+      absl::ToInt64Nanoseconds(std::clamp(scheduler_->options().rescue_threshold, kThresholdMin, kThresholdMax));
   int quiet = 0;
   while (!end_.load(std::memory_order_acquire)) {
     RestUntil(scheduler_->options().kernel->NowNs() + threshold_ns);
@@ -154,8 +156,9 @@ bool Watchdog::Look() {
 
 void Watchdog::OnSignal(int) {
   const int saved_errno = errno;
-  if (Worker* worker = Worker::Current();
-      worker != nullptr && (worker->epoch_.load(std::memory_order_relaxed) & 1) != 0) {
+  // The signal may come from anybody, and to a worker of another runtime, which has no rescue.
+  if (Worker* worker = Worker::Current(); worker != nullptr && worker->scheduler_->has_watchdog() &&
+                                          (worker->epoch_.load(std::memory_order_relaxed) & 1) != 0) {
     const bool filled = worker->mailbox_.TryFill(
         [worker](kevent::RawCompletion* out, unsigned max) { return worker->ring_->CopyOut(out, max); });
     if (filled) worker->scheduler_->CallWatchdog();

@@ -55,8 +55,8 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // Ends the thread; before the workers end, which may call asleep() and Wake() until they do. The handler stays:
-  // without a busy worker it does nothing.
+  // Ends the thread; before the workers end, which may call asleep(), Wake() and Call() until they do. The handler
+  // stays: on threads that are no workers of a runtime with a watchdog it does nothing.
   void Stop();
 
   // On each worker, before it runs: threads inherit the mask of the one that makes the runtime, in which an application
@@ -67,7 +67,7 @@ class Watchdog {
   bool asleep() const { return asleep_.load(std::memory_order_relaxed) != kAwake; }
   void Wake();
 
-  // A mailbox is full. Any thread, in a signal handler too.
+  // A mailbox is full. Async-signal-safe; any thread.
   void Call();
 
  private:

@@ -77,9 +77,10 @@ class Scheduler {
   bool AllParked();
 
   // The watchdog sleeps as long as all workers do; the first that leaves its ring wakes it.
-  bool watchdog_asleep() const { return watchdog_ != nullptr && watchdog_->asleep(); }
+  bool watchdog_asleep() const { return has_watchdog() && watchdog_->asleep(); }
   void WakeWatchdog() { watchdog_->Wake(); }
-  // In the handler of the rescue signal: there is a watchdog, as long as the workers.
+  // There is rescue. The same from before the workers run until they have ended.
+  bool has_watchdog() const { return watchdog_ != nullptr; }
   void CallWatchdog() { watchdog_->Call(); }
 
   // Whether the workers go on: until every task has ended after a stop.

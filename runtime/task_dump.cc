@@ -65,7 +65,7 @@ TaskInfo Look(const TaskContext& context, int depth, bool ended) {
   } else if (!context.is_task()) {
     info.state = TaskInfo::State::kGroup;
   } else if (name == nullptr) {
-    info.state = TaskInfo::State::kNotBegun;
+    info.state = TaskInfo::State::kHasNotWaited;
   } else if (waiting && context.waiting()) {
     info.state = TaskInfo::State::kWaiting;
     info.awaited = Awaited(name);
@@ -85,8 +85,8 @@ void AppendLine(const TaskInfo& info, std::string* text) {
   text->append(2 * static_cast<size_t>(info.depth), ' ');
   absl::StrAppend(text, ToAbsl(file), ":", info.where.line(), " ", info.stop_requested ? "stopping, " : "");
   switch (info.state) {
-    case TaskInfo::State::kNotBegun:
-      text->append("not begun, spawned");
+    case TaskInfo::State::kHasNotWaited:
+      text->append("has not waited, spawned");
       break;
     case TaskInfo::State::kReady:
       text->append("ready or running");

@@ -6,11 +6,11 @@
 //     server.cc:17 (group)
 //       server.cc:40 waits: receive 9, in Task<Status> Serve(Stream)
 //       server.cc:33 stopping, waits: Sleep, in Task<> Retry(int)
-//     main.cc:50 not begun, spawned in Task<> Main()
+//     main.cc:50 has not waited, spawned in Task<> Main()
 //
 // The line is that of the innermost co_await; after it what is awaited: an event's type and descriptor where it is a
-// request to the kernel, else the awaited type. A task that does not wait runs, or is ready to; its line is that of its
-// last co_await. A task that has ended is there as long as one of its children lives.
+// request to the kernel, else the awaited type. A task that does not wait runs, or is ready to; its line is that of the
+// last co_await that it waited at. A task that has ended is there as long as one of its children lives.
 //
 // Always on: it costs three stores a wait that suspends (bench/README.md). Tasks go on while they are listed: each line
 // was true at some time meanwhile, but they need not have been true together, and a task that ends or begins meanwhile
@@ -36,8 +36,8 @@ class TaskContext;
 
 struct TaskInfo {
   enum class State {
-    kNotBegun,  // or has not come to its first co_await
-    kReady,     // runs, or is ready to
+    kHasNotWaited,  // has not begun, or all that it has awaited was ready
+    kReady,         // runs, or is ready to
     kWaiting,
     kGroup,  // no task: the scope of a TaskGroup, whose tasks are its children
     kEnded,  // its children go on
@@ -46,7 +46,7 @@ struct TaskInfo {
   int depth = 0;  // 0: spawned from outside, or detached. The children of a task stand behind it, one deeper
   State state = State::kReady;
   bool stop_requested = false;
-  // Of the co_await; of a task that has not begun, of what spawned it; of a group, of the first spawn into it.
+  // Of the co_await; of a task that has not waited, of what spawned it; of a group, of the first spawn into it.
   std::source_location where;
   // kWaiting: the type that is awaited, without evring's namespaces.
   std::string awaited;

@@ -76,7 +76,7 @@ absl::Status Worker::Start() {
 
 void Worker::Run() {
   ring_->Begin();
-  if (scheduler_->watchdog_ != nullptr) Watchdog::UnblockSignal(scheduler_->options().rescue_signal);
+  if (scheduler_->has_watchdog()) Watchdog::UnblockSignal(scheduler_->options().rescue_signal);
   for (;;) {
     if (TaskContext* task = NextTask(); task != nullptr) {
       RunTask(task);
@@ -121,15 +121,14 @@ TaskContext* Worker::NextTask() {
   return task != nullptr ? task : pinned_.Pop();
 }
 
-// nullptr: the others' turn lasts. As many of them run between two pinned ones as there are others for each pinned one,
-// and one at least.
+// nullptr: the others' turn lasts. About as many of them run between two pinned ones as there are others for each
+// pinned one, and one at least, as this is asked every other time.
 TaskContext* Worker::NextPinned() {
-  // The queue holds less than this: what is farther away lies in the past, of which ticks keep only the last 2^32.
-  constexpr uint32_t kAheadMax = 1'000;
-  const uint32_t ahead = pinned_tick_ - tick_;
-  if (ahead != 0 && ahead < kAheadMax) return nullptr;
+  constexpr size_t kTurnMax = 256;
+  // What is farther ahead lies in the past: ticks come round.
+  if (const uint32_t ahead = pinned_tick_ - tick_; ahead != 0 && ahead <= kTurnMax + 1) return nullptr;
   const size_t pinned = std::max<size_t>(pinned_.SizeApprox(), 1);
-  pinned_tick_ = tick_ + 1 + static_cast<uint32_t>(queue_.SizeApprox() / pinned);
+  pinned_tick_ = tick_ + 1 + static_cast<uint32_t>(std::min(queue_.SizeApprox() / pinned, kTurnMax));
   return pinned_.Pop();
 }
 
@@ -442,7 +441,7 @@ bool Worker::Help(Worker* victim) {
 
 // For the watchdog, about a worker that is stuck: whether another could run or deliver something of it.
 bool Worker::HasStealable(int64_t now_ns) {
-  if (!queue_.EmptyApprox() || !lifo_.EmptyApprox() || mailbox_.full()) return true;
+  if (!queue_.EmptyApprox() || !lifo_.EmptyApprox()) return true;
   if (inbox_.load(std::memory_order_relaxed) != nullptr) return true;
   std::lock_guard lock(timers_lock_);
   return timers_.NextDeadline() <= now_ns;

@@ -212,6 +212,7 @@ int FileRequests::RenameAt(const io_uring_sqe& sqe) {
   const FileSystem::Handle file = Named(Path(sqe.addr));
   const FileSystem::Handle over = Named(Path(sqe.addr2));
   const std::string from = file != nullptr ? file->path() : "";
+  if (file != nullptr) NoteDirectories(*file);
   if (const int rc = files_->Rename(Path(sqe.addr), Path(sqe.addr2)); rc < 0 || file == over) return rc;
   NoteDirectories(*file);
   events_.Moved(from, *file, over.get(), over != nullptr && IsOpen(*over));
@@ -225,6 +226,7 @@ int FileRequests::UnlinkAt(const io_uring_sqe& sqe) {
 
 int FileRequests::Unlink(const std::string& path) {
   const FileSystem::Handle file = Named(path);
+  if (file != nullptr) NoteDirectories(*file);
   if (const int rc = files_->Unlink(path); rc < 0) return rc;
   events_.Unlinked(*file, IsOpen(*file));
   return 0;

@@ -53,11 +53,28 @@ TEST(EventType, NumbersAreFixedAndNamesDistinct) {
     int32_t number;
     const char* name;
   } types[] = {
-      {EventType::kNone, 0, "none"},     {EventType::kMessage, 1, "message"},  {EventType::kNop, 2, "nop"},
-      {EventType::kAccept, 3, "accept"}, {EventType::kConnect, 4, "connect"},  {EventType::kReceive, 5, "receive"},
-      {EventType::kSend, 6, "send"},     {EventType::kPoll, 7, "poll"},        {EventType::kTimeout, 8, "timeout"},
-      {EventType::kFileRead, 9, "read"}, {EventType::kFileWrite, 10, "write"}, {EventType::kOpen, 11, "open"},
-      {EventType::kSync, 12, "sync"},    {EventType::kRename, 13, "rename"},   {EventType::kUnlink, 14, "unlink"},
+      {EventType::kNone, 0, "none"},
+      {EventType::kMessage, 1, "message"},
+      {EventType::kNop, 2, "nop"},
+      {EventType::kAccept, 3, "accept"},
+      {EventType::kConnect, 4, "connect"},
+      {EventType::kReceive, 5, "receive"},
+      {EventType::kSend, 6, "send"},
+      {EventType::kPoll, 7, "poll"},
+      {EventType::kTimeout, 8, "timeout"},
+      {EventType::kFileRead, 9, "read"},
+      {EventType::kFileWrite, 10, "write"},
+      {EventType::kOpen, 11, "open"},
+      {EventType::kSync, 12, "sync"},
+      {EventType::kRename, 13, "rename"},
+      {EventType::kUnlink, 14, "unlink"},
+      {EventType::kFileInfo, 15, "statx"},
+      {EventType::kTruncate, 16, "truncate"},
+      {EventType::kAllocate, 17, "allocate"},
+      {EventType::kLink, 18, "link"},
+      {EventType::kSymbolicLink, 19, "symlink"},
+      {EventType::kMakeDirectory, 20, "mkdir"},
+      {EventType::kRemoveDirectory, 21, "rmdir"},
   };
   std::set<std::string> names;
   for (const auto& [type, number, name] : types) {
@@ -65,7 +82,7 @@ TEST(EventType, NumbersAreFixedAndNamesDistinct) {
     EXPECT_STREQ(EventTypeName(type), name);
     EXPECT_TRUE(names.insert(EventTypeName(type)).second) << name;
   }
-  EXPECT_STREQ(EventTypeName(static_cast<EventType>(15)), "unknown");
+  EXPECT_STREQ(EventTypeName(static_cast<EventType>(22)), "unknown");
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -384,6 +385,31 @@ TEST(Rescue, StraySignalsDoNothing) {
   }
   done = true;
   sender.join();
+}
+
+Task<size_t> ReadByte(const Pipe* from) {
+  char byte;
+  const auto size = co_await ReadOnce(from->out(), std::as_writable_bytes(std::span(&byte, 1)));
+  co_return size.value_or(0);
+}
+
+// In the middle of a task, and the ring has a completion that could be shown.
+Task<> TakesTheSignal(const Pipe* pipe) {
+  auto reader = co_await Spawn(ReadByte(pipe));
+  co_await Yield();
+  pipe->Write("x");
+  raise(SIGURG);
+  const size_t size = co_await std::move(reader);
+  EXPECT_EQ(size, 1u);
+}
+
+// The handler is the program's, whichever runtime has installed it.
+TEST(Rescue, TheSignalDoesNothingToARuntimeWithoutIt) {
+  auto with = Runtime::Create(WithRescue(2));
+  ASSERT_TRUE(with.ok()) << with.status();
+  const Pipe pipe;
+  RunOk(TakesTheSignal(&pipe), WithRescue(1));
+  RunOk(TakesTheSignal(&pipe), WithoutRescue(2));
 }
 
 }  // namespace

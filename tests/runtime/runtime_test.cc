@@ -11,11 +11,14 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -298,6 +301,20 @@ TEST(Worker, ALoneTaskThatIsOvertakenIsTakenElsewhere) {
 // --- Wakes
 // -------------------------------------------------------------------------------------------------------------
 
+// proc_pid_stat(5): "PID (NAME) STATE …". A worker that the system has taken off its CPU does not sleep, however long
+// it does nothing.
+bool WorkersSleep() {
+  std::error_code gone;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task", gone)) {
+    std::string stat;
+    std::getline(std::ifstream(thread.path() / "stat"), stat);
+    const size_t name_end = stat.rfind(") ");
+    if (name_end == std::string::npos || stat.find("(evring-") == std::string::npos) continue;
+    if (stat[name_end + 2] != 'S') return false;
+  }
+  return true;
+}
+
 class QuietRuntime {
  public:
   explicit QuietRuntime(int workers) {
@@ -310,7 +327,7 @@ class QuietRuntime {
     BeQuiet();
   }
 
-  // Until no worker has done anything for a while.
+  // Until no worker has done anything for a while, nor is about to.
   void BeQuiet() {
     uint64_t before = ~uint64_t{0};
     int same = 0;
@@ -318,7 +335,7 @@ class QuietRuntime {
       const WorkerCounters now = runtime_->counters();
       const uint64_t sum =
           now.parks + now.polls + now.searches + now.tasks_run + static_cast<uint64_t>(kernel_.messages);
-      same = sum == before ? same + 1 : 0;
+      same = sum == before && WorkersSleep() ? same + 1 : 0;
       before = sum;
       return same == 10;
     }));

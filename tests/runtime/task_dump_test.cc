@@ -161,7 +161,7 @@ TEST_P(TaskDumpFromOutside, TellsWhoHasNotBegunAndWhoRuns) {
   ASSERT_TRUE(Eventually([&] { return step == 1; }));
   std::vector<TaskInfo> tasks = (*runtime)->Tasks();
   ASSERT_EQ(tasks.size(), 1u);
-  EXPECT_EQ(tasks[0].state, State::kNotBegun) << "has come to no co_await";
+  EXPECT_EQ(tasks[0].state, State::kHasNotWaited) << "has come to no co_await";
   EXPECT_EQ(tasks[0].where.line(), line);
   step = 2;
   ASSERT_TRUE(Eventually([&] { return step == 3; }));
@@ -326,8 +326,8 @@ TEST(TaskDumpText, IsOneLineATask) {
   info.where = std::source_location::current();
   const std::string at = absl::StrCat("task_dump_test.cc:", info.where.line(), " ");
   const std::string in = ", in virtual void TaskDumpText_IsOneLineATask_Test::TestBody()\n";
-  info.state = State::kNotBegun;
-  EXPECT_EQ(ToString({info}), at + "not begun, spawned" + in);
+  info.state = State::kHasNotWaited;
+  EXPECT_EQ(ToString({info}), at + "has not waited, spawned" + in);
   info.state = State::kReady;
   EXPECT_EQ(ToString({info}), at + "ready or running" + in);
   info.state = State::kGroup;

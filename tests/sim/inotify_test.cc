@@ -199,6 +199,9 @@ TEST_F(AfterARestart, WhatIsOnTheDiskIsWatched) {
   EXPECT_EQ(kernel_.Remove("/w/a"), 0);
   EXPECT_EQ(Take(fd), (Masks{IN_DELETE_SELF, IN_IGNORED, IN_DELETE}));
   kernel_.Close(fd);
+  const int later = Init();
+  EXPECT_EQ(Add(later, "/w"), 1) << "it has been a directory";
+  kernel_.Close(later);
 }
 
 // --- Faults

@@ -11,9 +11,11 @@ namespace evring::internal {
 namespace {
 
 constexpr size_t kNamesAtOnce = 256;
-// At a directory that others fill again: descents into it, and how often it is read from its beginning to its end.
+// At a directory that others fill again: descents into it, how often it is read from its beginning to its end, and
+// after how many parts it is read from the beginning though there are more.
 constexpr int kAttemptsMax = 100;
 constexpr int kRoundsMax = 100;
+constexpr int kPartsMax = 40'000;
 
 int UnlinkAt(int at, const std::string& name, int flags) { return unlinkat(at, name.c_str(), flags) == 0 ? 0 : -errno; }
 
@@ -98,10 +100,12 @@ absl::Status TreeRemover::ReadOn() {
     if (++level.rounds > kRoundsMax) return Failed(-ENOTEMPTY, "rmdir ");
     rc = level.directory.Rewind();
     level.found = false;
+    level.parts = 0;
   }
   if (rc == 0) rc = level.directory.Read(kNamesAtOnce, &level.names);
   if (rc < 0) return Failed(rc, "read directory ");
-  level.at_end = rc == 0;
+  // Where names that others add come last, who adds as fast would keep the end away for ever.
+  level.at_end = rc == 0 || ++level.parts == kPartsMax;
   level.found |= !level.names.empty();
   return level.at_end && !level.found ? Ascend() : absl::OkStatus();
 }

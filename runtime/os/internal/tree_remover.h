@@ -37,6 +37,7 @@ class TreeRemover {
     std::vector<FoundName> names;
     size_t next = 0;      // of them
     int attempts = 0;     // at removing the directory that is next
+    int parts = 0;        // of it, in this round
     int rounds = 0;       // from the beginning to the end, after the first
     bool found = false;   // a name, in this round
     bool at_end = false;  // of this round

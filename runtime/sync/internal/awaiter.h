@@ -57,6 +57,12 @@ class Awaiter : public Suspension<Core, Node> {
     return true;
   }
 
+  // For who has left its place already: what gives this awaiter by an operator co_await of its own.
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+    return await_suspend(handle, [] {});
+  }
+
  protected:
   bool granted() const { return this->state == Node::State::kGranted; }
   bool cancelled() const { return this->state == Node::State::kCancelled; }

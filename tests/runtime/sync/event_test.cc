@@ -56,6 +56,30 @@ Task<void> SetLetsThrough() {
 
 TEST_P(EventTest, SetLetsThroughWhoWaitsAndWhoComesLater) { RunOk(SetLetsThrough()); }
 
+// What is awaited may give the awaiter of something else.
+struct Gate {
+  Event open;
+  auto operator co_await() { return open.Wait(); }
+};
+
+Task<void> Passes(Gate* gate, bool* passed) {
+  CO_ASSERT_OK(co_await *gate);
+  *passed = true;
+}
+
+Task<void> AwaitsByAnother() {
+  Gate gate;
+  bool passed = false;
+  JoinHandle<void> waiter = co_await Spawn(Passes(&gate, &passed));
+  co_await Settle();
+  EXPECT_FALSE(passed);
+  gate.open.Set();
+  co_await std::move(waiter);
+  EXPECT_TRUE(passed);
+}
+
+TEST_P(EventTest, AnotherTypeMayGiveItsAwaiter) { RunOk(AwaitsByAnother()); }
+
 Task<void> ResetHolds() {
   Event event(true);
   std::vector<int> woken;
