@@ -4,9 +4,10 @@
 //
 // Two workers serve echo connections; on one of them a task computes for --burst at a time. A client, a plain thread,
 // sends one message at a time over the connections in turn and measures how long each answer takes. The same is done
-// with rescue switched off, in alternation, on fresh runtimes. Prints the latencies and what the watchdog's thread used
-// of a CPU; at the end the ratio of the medians of the rounds' 99th percentiles, and the longest wait with rescue in
-// ticks of the system's scheduler.
+// with rescue switched off, in alternation, on fresh runtimes. Prints the latencies, what the watchdog's thread used of
+// a CPU, and how late a thread was at worst that does nothing but sleep for a millisecond at a time: as long as that
+// the machine alone keeps a message waiting. At the end the ratio of the medians of the rounds' 99th percentiles, and
+// the longest wait with rescue in ticks of the system's scheduler.
 
 #include <sys/socket.h>
 #include <time.h>
@@ -21,6 +22,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -54,6 +56,7 @@ struct Latencies {
   size_t messages = 0;
   uint64_t rescued_events = 0;
   double watchdog_percent = 0;
+  double sleeper_late_us = 0;
 };
 
 Task<> Echo(evring::net::Stream stream, int worker) {
@@ -91,6 +94,31 @@ absl::Duration WatchdogTime() {
 
 double Microseconds(absl::Duration d) { return absl::ToDoubleMicroseconds(d); }
 
+// A thread that sleeps for a millisecond at a time until Stop(), which tells how late it was at worst.
+class Sleeper {
+ public:
+  ~Sleeper() { Stop(); }
+
+  absl::Duration Stop() {
+    stop_.store(true, std::memory_order_relaxed);
+    if (thread_.joinable()) thread_.join();
+    return late_;
+  }
+
+ private:
+  void Run() {
+    while (!stop_.load(std::memory_order_relaxed)) {
+      const absl::Time end = absl::Now() + absl::Milliseconds(1);
+      absl::SleepFor(absl::Milliseconds(1));
+      late_ = std::max(late_, absl::Now() - end);
+    }
+  }
+
+  std::atomic<bool> stop_{false};
+  absl::Duration late_;
+  std::thread thread_{[this] { Run(); }};  // the last: it uses the others
+};
+
 absl::StatusOr<Latencies> Measure(bool rescue) {
   evring::RuntimeOptions options;
   options.workers = 2;
@@ -114,6 +142,7 @@ absl::StatusOr<Latencies> Measure(bool rescue) {
   if (!hog.ok()) return hog.status();
 
   std::vector<double> times;
+  Sleeper sleeper;
   const absl::Duration watchdog = WatchdogTime();
   const absl::Time begin = absl::Now();
   const absl::Time end = begin + absl::GetFlag(FLAGS_length);
@@ -129,6 +158,7 @@ absl::StatusOr<Latencies> Measure(bool rescue) {
     absl::SleepFor(absl::GetFlag(FLAGS_pause));
   }
   const double watchdog_percent = 100 * absl::FDivDuration(WatchdogTime() - watchdog, absl::Now() - begin);
+  const double sleeper_late_us = Microseconds(sleeper.Stop());
   stop.store(true, std::memory_order_relaxed);
   hog->Wait();
   for (const auto& client : clients) shutdown(client.fd(), SHUT_RDWR);
@@ -142,6 +172,7 @@ absl::StatusOr<Latencies> Measure(bool rescue) {
   result.max_us = times.back();
   result.rescued_events = (*runtime)->counters().rescued_events;
   result.watchdog_percent = watchdog_percent;
+  result.sleeper_late_us = sleeper_late_us;
   return result;
 }
 
@@ -163,17 +194,19 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Latency of connections beside a task that computes, with rescue and without.");
   absl::ParseCommandLine(argc, argv);
   std::printf(
-      "| round | rescue | messages | p50 us | p99 us | max us | rescued events | watchdog, %% |\n"
-      "|---|---|---|---|---|---|---|---|\n");
+      "| round | rescue | messages | p50 us | p99 us | max us | rescued events | watchdog, %% | sleeper late, max us "
+      "|\n"
+      "|---|---|---|---|---|---|---|---|---|\n");
   std::vector<double> p99[2];
   double longest_us = 0;
   for (int round = 0; round < std::max(absl::GetFlag(FLAGS_rounds), 1); ++round) {
     for (const bool rescue : {round % 2 == 0, round % 2 != 0}) {
       auto result = Measure(rescue);
       if (!result.ok()) return std::fprintf(stderr, "rescue: %s\n", result.status().ToString().c_str()), 1;
-      std::printf("| %d | %s | %zu | %.0f | %.0f | %.0f | %llu | %.2f |\n", round, rescue ? "on" : "off",
+      std::printf("| %d | %s | %zu | %.0f | %.0f | %.0f | %llu | %.2f | %.0f |\n", round, rescue ? "on" : "off",
                   result->messages, result->p50_us, result->p99_us, result->max_us,
-                  static_cast<unsigned long long>(result->rescued_events), result->watchdog_percent);
+                  static_cast<unsigned long long>(result->rescued_events), result->watchdog_percent,
+                  result->sleeper_late_us);
       p99[rescue].push_back(result->p99_us);
       if (rescue) longest_us = std::max(longest_us, result->max_us);
     }
