@@ -186,10 +186,7 @@ int FileRequests::OpenAt(const io_uring_sqe& sqe) {
     if (const int rc = files_->Open(path, flags, &file); rc != 0) return rc;
     inode = file.get();
     ++descriptions_[file.get()];
-    if (!was_there) {
-      NoteDirectories(*file);
-      events_.Created(*file);
-    }
+    if (!was_there) events_.Created(*file);
   }
   const auto made = std::make_shared<FileDescription>(std::move(file), std::move(directory), inode, flags, this);
   events_.Opened(made->watched());
@@ -212,9 +209,7 @@ int FileRequests::RenameAt(const io_uring_sqe& sqe) {
   const FileSystem::Handle file = Named(Path(sqe.addr));
   const FileSystem::Handle over = Named(Path(sqe.addr2));
   const std::string from = file != nullptr ? file->path() : "";
-  if (file != nullptr) NoteDirectories(*file);
   if (const int rc = files_->Rename(Path(sqe.addr), Path(sqe.addr2)); rc < 0 || file == over) return rc;
-  NoteDirectories(*file);
   events_.Moved(from, *file, over.get(), over != nullptr && IsOpen(*over));
   return 0;
 }
@@ -226,7 +221,6 @@ int FileRequests::UnlinkAt(const io_uring_sqe& sqe) {
 
 int FileRequests::Unlink(const std::string& path) {
   const FileSystem::Handle file = Named(path);
-  if (file != nullptr) NoteDirectories(*file);
   if (const int rc = files_->Unlink(path); rc < 0) return rc;
   events_.Unlinked(*file, IsOpen(*file));
   return 0;
@@ -333,16 +327,7 @@ FileSystem::Handle FileRequests::Named(const std::string& path) const {
 }
 
 bool FileRequests::IsDirectory(const std::string& path) const {
-  return path == "/" || directories_.contains(path) || !files_->List(path).empty();
-}
-
-void FileRequests::NoteDirectories(const FileSystem::File& file) {
-  std::string directory = file.path();
-  for (;;) {
-    directory.erase(directory.rfind('/'));
-    if (directory.empty()) return;
-    directories_.try_emplace(directory);
-  }
+  return directories_.contains(path) || files_->IsDirectory(path);
 }
 
 int FileRequests::Resolve(const std::string& path, bool directory, Watched* what) const {

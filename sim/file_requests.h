@@ -115,14 +115,12 @@ class FileRequests {
   // What a watch of `path` is one of.
   int Resolve(const std::string& path, bool directory, Watched* what) const;
   bool IsDirectory(const std::string& path) const;
-  // Those that it is in.
-  void NoteDirectories(const FileSystem::File& file);
 
   World* const world_;
   FileSystem* const files_;
   FileLocks locks_;
   FileEvents events_;
-  std::map<std::string, char> directories_;                 // by path; an element is one's inode
+  std::map<std::string, char> directories_;                 // that have been opened, by path; an element is one's inode
   std::map<const FileSystem::File*, size_t> descriptions_;  // how many are open of a file
   DescriptorTable<std::shared_ptr<FileDescription>> open_{kFirstFile};
 };

@@ -13,9 +13,11 @@
 namespace evring::sim {
 namespace {
 
-// Of a file: the root is none.
-bool IsPath(const std::string& path) {
-  return !path.empty() && path.front() == '/' && path.back() != '/' && NormalPath(path) != "/";
+// By what a file of that path is known; empty: it is the path of none, as that of the root.
+std::string FilePath(const std::string& given) {
+  if (given.empty() || given.front() != '/' || given.back() == '/') return "";
+  std::string path = NormalPath(given);
+  return path == "/" ? "" : path;
 }
 
 }  // namespace
@@ -54,9 +56,7 @@ void FileSystem::Record(std::vector<Entry> change) {
     if (const auto had = seen_.find(entry.path); had != seen_.end()) had->second->has_name_ = false;
   }
   for (const Entry& entry : change) {
-    if (entry.file == nullptr) continue;
-    entry.file->path_ = entry.path;
-    entry.file->has_name_ = true;
+    if (entry.file != nullptr) Name(entry.file.get(), entry.path);
   }
   Apply(change, &seen_);
   journal_.push_back(std::move(change));
@@ -76,8 +76,8 @@ void FileSystem::Commit(uint64_t entries) {
 }
 
 int FileSystem::Open(const std::string& given, int flags, Handle* file) {
-  if (!IsPath(given)) return given.empty() ? -ENOENT : -EINVAL;
-  const std::string path = NormalPath(given);
+  const std::string path = FilePath(given);
+  if (path.empty()) return given.empty() ? -ENOENT : -EINVAL;
   const auto found = seen_.find(path);
   if (found == seen_.end()) {
     if ((flags & O_CREAT) == 0) return -ENOENT;
@@ -150,9 +150,9 @@ int FileSystem::SyncDirectory() {
 }
 
 int FileSystem::Rename(const std::string& given_from, const std::string& given_to) {
-  if (!IsPath(given_from) || !IsPath(given_to)) return -EINVAL;
-  const std::string from = NormalPath(given_from);
-  const std::string to = NormalPath(given_to);
+  const std::string from = FilePath(given_from);
+  const std::string to = FilePath(given_to);
+  if (from.empty() || to.empty()) return -EINVAL;
   const auto found = seen_.find(from);
   if (found == seen_.end()) return -ENOENT;
   if (from == to) return 0;
@@ -162,8 +162,8 @@ int FileSystem::Rename(const std::string& given_from, const std::string& given_t
 }
 
 int FileSystem::Unlink(const std::string& given) {
-  if (!IsPath(given)) return -EINVAL;
-  const std::string path = NormalPath(given);
+  const std::string path = FilePath(given);
+  if (path.empty()) return -EINVAL;
   if (!seen_.contains(path)) return -ENOENT;
   Record({Entry{path, nullptr}});
   return 0;
@@ -195,6 +195,7 @@ std::unique_ptr<FileSystem> FileSystem::AfterProcessCrash() const {
     for (const Entry& entry : change) same.push_back(Entry{entry.path, copy(entry.file)});
   }
   after->journal_begin_ = journal_begin_;
+  after->NameFiles();
   return after;
 }
 
@@ -220,9 +221,14 @@ std::unique_ptr<FileSystem> FileSystem::AfterCrash(Random* random) const {
 }
 
 void FileSystem::NameFiles() {
-  for (const auto& [path, file] : seen_) {
-    file->path_ = path;
-    file->has_name_ = true;
+  for (const auto& [path, file] : seen_) Name(file.get(), path);
+}
+
+void FileSystem::Name(File* file, const std::string& path) {
+  file->path_ = path;
+  file->has_name_ = true;
+  for (size_t slash = path.rfind('/'); slash != 0; slash = path.rfind('/', slash - 1)) {
+    directories_.insert(path.substr(0, slash));
   }
 }
 

@@ -80,6 +80,8 @@ class FileSystem {
   int Unlink(const std::string& path);
 
   bool Exists(const std::string& path) const { return seen_.contains(NormalPath(path)); }
+  // A file is below it, or was, by its normal path. The root is one in any case.
+  bool IsDirectory(const std::string& path) const { return path == "/" || directories_.contains(path); }
   // The names in a directory, sorted.
   std::vector<std::string> List(const std::string& directory) const;
 
@@ -99,6 +101,8 @@ class FileSystem {
   static void Apply(const std::vector<Entry>& change, std::map<std::string, Handle>* names);
   // The files of a picture that programs see are told their names in it.
   void NameFiles();
+  // Programs find the file there, and that its path goes through directories.
+  void Name(File* file, const std::string& path);
   static std::vector<std::byte> DataAfterCrash(const File& file, Random* random);
   // Writes the dirty pages that do reach the disk; none is dirty afterwards.
   static void WriteBack(const Handle& file, const std::function<bool(uint64_t page)>& reaches_disk);
@@ -109,6 +113,7 @@ class FileSystem {
   const uint64_t size_max_;
   std::map<std::string, Handle> seen_;
   std::map<std::string, Handle> synced_;
+  std::set<std::string> directories_;  // those that a name goes or went through, but for the root
   // Changes that are not on the disk yet, each whole or not at all; the first has number journal_begin_.
   std::vector<std::vector<Entry>> journal_;
   uint64_t journal_begin_ = 0;

@@ -40,6 +40,7 @@
 #include "sim/kernel.h"
 #include "sim/random.h"
 #include "tests/sim/simulated_requests.h"
+#include "tests/sim/traces.h"
 
 namespace evring::sim {
 namespace {
@@ -107,7 +108,6 @@ struct Step {
 };
 
 using Program = std::vector<Step>;
-using Trace = std::vector<std::string>;
 
 Program RandomProgram(uint64_t seed) {
   Random random(seed, /*stream=*/12);
@@ -454,21 +454,12 @@ TEST(QueueKindsDifferential, RandomProgramsHaveTheSameRecords) {
   for (uint64_t seed = 1; seed <= kPrograms && differ < 3; ++seed) {
     const Program program = RandomProgram(seed);
     const Trace simulated = OnSimulated(program, ++runs);
-    Trace real;
-    for (const int64_t begin_ns : kBeginNs) {
-      real = ProgramRun(kevent::SystemKernel(), ++runs, &simulated, begin_ns).Do(program);
-      if (real == simulated) break;
-    }
+    const Trace real = WithPatience(kBeginNs, simulated, [&](int64_t begin_ns) {
+      return ProgramRun(kevent::SystemKernel(), ++runs, &simulated, begin_ns).Do(program);
+    });
     if (real == simulated) continue;
     ++differ;
-    std::string text;
-    for (size_t i = 0; i < real.size(); ++i) {
-      absl::StrAppend(&text, i, " ", i < program.size() ? program[i].ToString() : "", "\n   ", real[i], "\n");
-      if (real[i] == simulated[i]) continue;
-      absl::StrAppend(&text, "   simulated: ", simulated[i], "\n");
-      break;
-    }
-    ADD_FAILURE() << "program " << seed << ":\n" << text;
+    ADD_FAILURE() << "program " << seed << ":\n" << Difference(program, real, simulated);
   }
 }
 

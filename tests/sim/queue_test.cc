@@ -36,6 +36,7 @@
 #include "sim/random.h"
 #include "sim/simulation.h"
 #include "tests/sim/seeds.h"
+#include "tests/sim/traces.h"
 
 namespace evring::sim {
 namespace {
@@ -210,9 +211,9 @@ class ProgramRun {
   std::set<int> sending_;
 };
 
-std::vector<std::string> OnSimulated(const std::vector<Step>& program) {
+Trace OnSimulated(const std::vector<Step>& program) {
   Kernel kernel((KernelOptions()));
-  std::vector<std::string> trace = ProgramRun(&kernel, /*quiet_ns=*/10'000'000).Do(program);
+  Trace trace = ProgramRun(&kernel, /*quiet_ns=*/10'000'000).Do(program);
   EXPECT_EQ(kernel.open_descriptors(), 0);
   return trace;
 }
@@ -221,22 +222,13 @@ TEST(QueueDifferential, RandomProgramsHaveTheSameRecords) {
   int differ = 0;
   for (uint64_t seed = 1; seed <= kPrograms && differ < 3; ++seed) {
     const std::vector<Step> program = RandomProgram(seed);
-    const std::vector<std::string> simulated = OnSimulated(program);
-    std::vector<std::string> real;
-    for (const int64_t quiet_ns : kPatientNs) {
-      real = ProgramRun(kevent::SystemKernel(), quiet_ns).Do(program);
-      if (real == simulated) break;
-    }
+    const Trace simulated = OnSimulated(program);
+    const Trace real = WithPatience(kPatientNs, simulated, [&](int64_t quiet_ns) {
+      return ProgramRun(kevent::SystemKernel(), quiet_ns).Do(program);
+    });
     if (real == simulated) continue;
     ++differ;
-    std::string text;
-    for (size_t i = 0; i < real.size(); ++i) {
-      absl::StrAppend(&text, i, " ", i < program.size() ? program[i].ToString() : "cancelled", "\n   ", real[i], "\n");
-      if (real[i] == simulated[i]) continue;
-      absl::StrAppend(&text, "   simulated: ", simulated[i], "\n");
-      break;
-    }
-    ADD_FAILURE() << "program " << seed << ":\n" << text;
+    ADD_FAILURE() << "program " << seed << ":\n" << Difference(program, real, simulated, "cancelled");
   }
 }
 

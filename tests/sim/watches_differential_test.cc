@@ -45,6 +45,7 @@
 #include "kevent/sanitizer.h"
 #include "sim/kernel.h"
 #include "sim/random.h"
+#include "tests/sim/traces.h"
 
 namespace evring::sim {
 namespace {
@@ -107,7 +108,6 @@ struct Step {
 };
 
 using Program = std::vector<Step>;
-using Trace = std::vector<std::string>;
 
 uint32_t RandomMask(Random* random) {
   static constexpr uint32_t kEvents[] = {IN_ACCESS, IN_MODIFY,     IN_ATTRIB,      IN_CLOSE_WRITE, IN_CLOSE_NOWRITE,
@@ -558,21 +558,13 @@ TEST(WatchesDifferential, RandomProgramsSeeTheSameEvents) {
   for (uint64_t seed = first; seed <= (one != nullptr ? first : kPrograms) && differ < 3; ++seed) {
     const Program program = RandomProgram(seed);
     const Trace simulated = OnSimulated(program, directory.path());
-    Trace real;
-    for (const int64_t pause_ns : kPauseNs) {
-      real = ProgramRun(kevent::SystemKernel(), directory.path(), &simulated, pause_ns).Do(program);
-      if (real == simulated) break;
-      ++again;
-    }
+    const Trace real = WithPatience(kPauseNs, simulated, [&](int64_t pause_ns) {
+      if (pause_ns != kPauseNs[0]) ++again;
+      return ProgramRun(kevent::SystemKernel(), directory.path(), &simulated, pause_ns).Do(program);
+    });
     for (const std::string& line : simulated) events += static_cast<uint64_t>(std::ranges::count(line, '['));
     if (real == simulated && one == nullptr) continue;
-    std::string text;
-    for (size_t i = 0; i < real.size(); ++i) {
-      absl::StrAppend(&text, i, " ", i < program.size() ? program[i].ToString() : "", "\n   ", real[i], "\n");
-      if (real[i] == simulated[i]) continue;
-      absl::StrAppend(&text, "   simulated: ", simulated[i], "\n");
-      break;
-    }
+    const std::string text = Difference(program, real, simulated);
     if (real == simulated) {
       std::printf("%s", text.c_str());
       continue;
