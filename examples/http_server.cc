@@ -124,7 +124,8 @@ Task<absl::Status> Serve(const evring::Runtime* runtime, evring::SignalSet* sign
   auto signal = co_await signals->Next();
   if (signal.ok()) std::fprintf(stderr, "http_server: signal %d, draining\n", *signal);
   server.Drain();
-  co_return co_await std::move(serving);
+  absl::Status served = co_await std::move(serving);
+  co_return signal.ok() ? served : signal.status();
 }
 
 }  // namespace

@@ -1,13 +1,21 @@
 #include "runtime/os/signals.h"
 
 #include <errno.h>
+#include <liburing.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <cstdint>
+
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kevent/check.h"
 #include "kevent/errors.h"
+#include "kevent/event.h"
 #include "runtime/os/internal/machine.h"
+#include "runtime/os/internal/request.h"
 #include "runtime/scheduler.h"
 #include "runtime/worker.h"
 
@@ -33,14 +41,26 @@ absl::Status CheckWorker(const sigset_t& set) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<int> internal::SignalOperation::Result(int32_t result, uint32_t) {
-  if (!ready_.ok()) return ready_;
-  if (result < 0) return kevent::ErrnoToStatus(result, "read of signals", fd());
-  EVRING_CHECK(static_cast<size_t>(result) == sizeof(info_), "a signalfd gives whole records");
-  return static_cast<int>(info_.ssi_signo);
+// Every signal of the process wakes who waits at a signalfd, also those that others handle: a runtime with a busy
+// worker has hundreds of its own in a second. A poll looks and goes on for as long as it takes; a read gives up after
+// 128 such wake-ups (APOLL_MAX_RETRY) and waits on a thread of the kernel's from then on, or, as the descriptor is not
+// to wait, ends with EAGAIN.
+Task<absl::StatusOr<int>> NextSignal(int fd, sigset_t set) {
+  if (absl::Status ready = CheckWorker(set); !ready.ok()) co_return ready;
+  for (;;) {
+    io_uring_sqe poll_in = {};
+    io_uring_prep_poll_add(&poll_in, fd, POLLIN);
+    const int32_t ready = co_await internal::Perform(kevent::EventType::kPoll, poll_in);
+    if (ready < 0) co_return kevent::ErrnoToStatus(ready, "wait for signals", fd);
+    signalfd_siginfo info;
+    const ssize_t n = read(fd, &info, sizeof(info));
+    if (n == static_cast<ssize_t>(sizeof(info))) co_return static_cast<int>(info.ssi_signo);
+    EVRING_CHECK(n < 0, "a signalfd gives whole records");
+    if (errno != EAGAIN) co_return kevent::ErrnoToStatus(errno, "read of signals", fd);  // EAGAIN: another has read it
+  }
 }
+
+}  // namespace
 
 absl::StatusOr<SignalSet> SignalSet::Block(std::initializer_list<int> signals) {
   sigset_t set;
@@ -63,6 +83,6 @@ SignalSet::~SignalSet() {
   if (fd_ >= 0) close(fd_);
 }
 
-internal::SignalOperation SignalSet::Next() const { return internal::SignalOperation(fd_, CheckWorker(set_)); }
+Task<absl::StatusOr<int>> SignalSet::Next() const { return NextSignal(fd_, set_); }
 
 }  // namespace evring

@@ -13,41 +13,15 @@
 #ifndef EVRING_RUNTIME_OS_SIGNALS_H_
 #define EVRING_RUNTIME_OS_SIGNALS_H_
 
-#include <liburing.h>
 #include <signal.h>
-#include <sys/signalfd.h>
 
-#include <cstdint>
 #include <initializer_list>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kevent/event.h"
-#include "runtime/io.h"
+#include "runtime/task.h"
 
 namespace evring {
-
-namespace internal {
-
-class SignalOperation final : public IoOperation<SignalOperation> {
- public:
-  // `ready`: an error that is found before anything is read.
-  SignalOperation(int fd, absl::Status ready)
-      : IoOperation(kevent::EventType::kFileRead, fd), ready_(std::move(ready)) {}
-
-  bool await_ready() const noexcept { return !ready_.ok(); }
-
- private:
-  friend IoOperation;
-  void Prepare(io_uring_sqe* sqe) { io_uring_prep_read(sqe, fd(), &info_, sizeof(info_), 0); }
-  absl::StatusOr<int> Result(int32_t result, uint32_t flags);
-
-  const absl::Status ready_;
-  signalfd_siginfo info_;
-};
-
-}  // namespace internal
 
 // Movable; destroying it leaves the signals blocked: one that comes during the shutdown must not kill the process then.
 class SignalSet {
@@ -65,11 +39,12 @@ class SignalSet {
   }
   ~SignalSet();
 
-  // `co_await signals.Next()`: the number of the next signal. Await on a worker; several may wait, each signal goes to
-  // one of them. Of a standard signal that comes again before it was read the kernel keeps one. kCancelled: a stop came
-  // first; no signal is lost by it. kFailedPrecondition: this worker does not block the signals, Block() came after the
-  // runtime was made; or one of them is the runtime's rescue signal. kUnimplemented (ENOSYS): in a simulation.
-  [[nodiscard]] internal::SignalOperation Next() const;
+  // The number of the next signal. Await on a worker; several may wait, each signal goes to one of them. Of a standard
+  // signal that comes again before it was read the kernel keeps one. kCancelled: a stop came first; no signal is lost
+  // by it. kFailedPrecondition: this worker does not block the signals, Block() came after the runtime was made; or one
+  // of them is the runtime's rescue signal. kUnimplemented (ENOSYS): in a simulation. The set may be moved while one
+  // waits, and is destroyed after.
+  Task<absl::StatusOr<int>> Next() const;
 
  private:
   SignalSet(int fd, const sigset_t& set) : fd_(fd), set_(set) {}

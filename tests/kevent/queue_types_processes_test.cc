@@ -95,6 +95,31 @@ TEST_F(QueueTypesSignal, OfTheSubmittingThreadIsTaken) {
   EXPECT_EQ(LastRecord(queue.get(), request).result, SIGUSR1);
 }
 
+void Ignore(int) {}
+
+// A signal that a handler takes wakes who waits at a signalfd as well. After 128 of them io_uring's read goes on in a
+// thread of the kernel's.
+TEST_F(QueueTypesSignal, IsAwaitedHoweverManyOthersAreHandledMeanwhile) {
+  struct sigaction handler = {}, before;
+  handler.sa_handler = &Ignore;
+  ASSERT_EQ(sigaction(SIGHUP, &handler, &before), 0);
+  auto queue = MakeQueue();
+  const Event awaited = SignalRequest(SIGUSR1), cancelled = SignalRequest(SIGUSR2);
+  ASSERT_GT(queue->Submit(awaited), 0);
+  const int64_t number = queue->Submit(cancelled);
+  ASSERT_GT(number, 0);
+  Event record;
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_EQ(raise(SIGHUP), 0);
+    ASSERT_FALSE(queue->TryNext(&record)) << i << ": " << record.result;
+  }
+  EXPECT_EQ(sigaction(SIGHUP, &before, nullptr), 0);
+  ASSERT_EQ(queue->Cancel(number), 0);
+  EXPECT_EQ(LastRecord(queue.get(), cancelled).result, -ECANCELED);
+  ASSERT_EQ(kill(getpid(), SIGUSR1), 0);
+  EXPECT_EQ(LastRecord(queue.get(), awaited).result, SIGUSR1);
+}
+
 TEST_F(QueueTypesSignal, IsCancelledAndTornDown) {
   ExpectCancelAndTearDown(SignalRequest(SIGUSR1));
   ExpectCancelAndTearDown(SignalRequest(SIGUSR1, KEVENT_MULTI));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -145,6 +146,32 @@ TEST_P(SignalsTest, ATimeoutEndsTheWait) {
         EXPECT_TRUE(absl::IsDeadlineExceeded(result.status())) << result.status();
       }(&*signals),
       options());
+}
+
+void Ignore(int) {}
+
+// Signals that a handler takes wake who waits at a signalfd as well; io_uring's reads lose patience after 128 of them.
+TEST_P(SignalsTest, SignalsThatOthersHandleDoNotEndTheWait) {
+  struct sigaction handler = {}, before;
+  handler.sa_handler = &Ignore;
+  ASSERT_EQ(sigaction(SIGUSR2, &handler, &before), 0);
+  auto signals = SignalSet::Block({SIGUSR1});
+  ASSERT_TRUE(signals.ok()) << signals.status();
+  auto runtime = Runtime::Create(options());
+  ASSERT_TRUE(runtime.ok()) << runtime.status();
+  std::atomic<int> waiting{0};
+  auto next = (*runtime)->Spawn(Next(&*signals, &waiting));
+  ASSERT_TRUE(Eventually([&] { return waiting == 1; }));
+  for (int i = 0; i < 1000 && !next->done(); ++i) {
+    ASSERT_EQ(raise(SIGUSR2), 0);
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  EXPECT_FALSE(next->done());
+  ASSERT_EQ(kill(getpid(), SIGUSR1), 0);
+  const absl::StatusOr<int> result = next->Wait();
+  EXPECT_EQ(sigaction(SIGUSR2, &before, nullptr), 0);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(*result, SIGUSR1);
 }
 
 // --- The example of the header
