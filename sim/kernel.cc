@@ -105,6 +105,11 @@ void Kernel::Finish() {
   turns_.Finish();
 }
 
+void Kernel::LetTimePass() {
+  Lock lock(mutex_);
+  turns_.LetTimePass();
+}
+
 void Kernel::Yield() {
   Turns::Thread* self = Turns::Current();
   if (self == nullptr) return;

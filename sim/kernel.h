@@ -6,7 +6,8 @@
 //
 // Threads. The workers of the runtime are real threads, but only one of them runs at a time, and the seed says which
 // (turns.h). Each stops in Begin() until Start() is called, with the first task spawned. Finish(), called by that task
-// as its last act, ends the turns and the faults: from then on the threads run freely, to be shut down.
+// as its last act, ends the turns and the faults: from then on the threads run freely, to be shut down. Time stands
+// still until LetTimePass(), which comes when all that is left has been told to stop.
 //
 // So between Start() and Finish() a run is a function of the seed, as long as nothing outside takes part: no other
 // thread, no real time, no unsimulated descriptor but regular files. (The rescue of busy workers is made of signals and
@@ -74,9 +75,10 @@ class Kernel final : public kevent::Kernel {
   explicit Kernel(const KernelOptions& options);
   ~Kernel() override;
 
-  // See Threads above. Start(): on the thread that made the runtime. Finish(): on a worker.
+  // See Threads above. Start(): on the thread that made the runtime. Finish(): on a worker. LetTimePass(): any thread.
   void Start();
   void Finish();
+  void LetTimePass();
 
   // What the run has been, after the runtime has been shut down; or on a worker.
   World* world() { return &world_; }

@@ -28,4 +28,10 @@ void Simulation::End() {
   kernel_.Finish();  // from here on other workers run too
 }
 
+void Simulation::StopTheRest(Runtime* runtime) {
+  runtime->RequestStop();
+  kernel_.LetTimePass();
+  runtime->Shutdown();
+}
+
 }  // namespace evring::sim

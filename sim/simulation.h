@@ -69,10 +69,10 @@ class Simulation {
     kernel_.Start();
     if constexpr (std::is_void_v<T>) {
       handle->Wait();
-      (*runtime)->Shutdown();
+      StopTheRest(runtime->get());
     } else {
       T result = handle->Wait();
-      (*runtime)->Shutdown();
+      StopTheRest(runtime->get());
       return result;
     }
   }
@@ -116,6 +116,7 @@ class Simulation {
     }
   }
   void End();
+  void StopTheRest(Runtime* runtime);
 
   static inline Simulation* current_ = nullptr;
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint64_t kYieldOneIn = 4;
 constexpr std::chrono::microseconds kFreeWait(20);
+constexpr int kFreeWaitsInVainMax = 50;
 
 }  // namespace
 
@@ -27,7 +28,7 @@ Turns::Turns(World* world, int threads, uint64_t rounds_max, std::function<void(
 
 void Turns::Begin(Lock* lock, Thread* self) {
   current_ = self;
-  if (phase_ == Phase::kFree) return;
+  if (phase_ == Phase::kStopping || phase_ == Phase::kFree) return;
   self->state_ = Thread::State::kReady;
   self->turn_.notify_all();  // Start() may wait for it
   self->turn_.wait(*lock, [self] { return self->state_ == Thread::State::kRunning; });
@@ -45,11 +46,19 @@ void Turns::Start(Lock* lock) {
 }
 
 void Turns::Finish() {
-  phase_ = Phase::kFree;
+  phase_ = Phase::kStopping;
   for (const auto& thread : threads_) {
     thread->state_ = Thread::State::kRunning;
     thread->turn_.notify_one();
   }
+}
+
+void Turns::LetTimePass() { phase_ = Phase::kFree; }
+
+bool Turns::AllWait() const {
+  return std::all_of(threads_.begin(), threads_.end(), [](const auto& thread) {
+    return thread->has_work == nullptr || (thread->state_ == Thread::State::kWaiting && !thread->has_work());
+  });
 }
 
 bool Turns::CanRun(const Thread& thread) const {
@@ -110,15 +119,24 @@ void Turns::Wait(Lock* lock, Thread* self, int64_t deadline) {
     Pass(lock, self);
     return;
   }
+  WaitFreely(lock, self, deadline);
+}
+
+void Turns::WaitFreely(Lock* lock, Thread* self, int64_t deadline) {
+  self->state_ = Thread::State::kWaiting;
   if (const int64_t next = std::min(world_->next(), deadline); next != kNever) {
     // Events may follow one another for ever: others must be able to send a message meanwhile.
     lock->unlock();
     std::this_thread::sleep_for(kFreeWait);
     lock->lock();
-    if (!self->has_work()) world_->MoveTo(next);
-    return;
+    if (phase_ != Phase::kStopping && !self->has_work()) {
+      self->waited_in_vain_ = AllWait() ? 0 : self->waited_in_vain_ + 1;
+      if (self->waited_in_vain_ == 0 || self->waited_in_vain_ > kFreeWaitsInVainMax) world_->MoveTo(next);
+    }
+  } else {
+    self->turn_.wait(*lock, [self] { return self->has_work(); });
   }
-  self->turn_.wait(*lock, [self] { return self->has_work(); });
+  self->state_ = Thread::State::kRunning;
 }
 
 void Turns::Wake(Thread* thread) {

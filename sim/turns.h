@@ -1,12 +1,16 @@
 // turns.h: which of a simulation's threads runs: one at a time, as the seed says.
 //
-//   kMaking   Each thread stops in Begin(), until all of them are there and Start() is called.
+//   kMaking   Each thread stops in Begin(), until all of them are there and Start() is called. One that makes calls
+//             without Begin() runs freely, as in kFree.
 //   kTurns    A thread runs until it calls the kernel. There, as the seed says, another may (MaybeYield); one that
 //             waits (Wait) runs again when it has something to do, or its deadline has come. If all wait, the clock
 //             jumps to the next thing that is to happen. If nothing is, nothing will ever: the run has failed. So it
 //             has if time is paused and nobody has asked for more of it (World::Ask); where somebody has, the clock
 //             jumps as before, but not beyond what is asked for.
-//   kFree     After Finish() the threads run freely; a wait is then a real one.
+//   kStopping After Finish() the threads run freely, and time stands still: what is left is to be stopped, and not to
+//             see that its hour has come.
+//   kFree     After LetTimePass() the clock jumps again when all of them wait, or one has waited for some milliseconds
+//             of real time: others may have ended, or wait for something else.
 //
 // All functions: with the lock of the kernel, which each of the threads takes for its calls.
 
@@ -42,6 +46,7 @@ class Turns {
 
     State state_ = State::kComing;
     int64_t deadline_ = kNever;
+    int waited_in_vain_ = 0;  // outside of turns: times for which others did not wait
     std::condition_variable turn_;
   };
 
@@ -58,6 +63,7 @@ class Turns {
   // Waits for all threads to come, and lets the first one run.
   void Start(Lock* lock);
   void Finish();
+  void LetTimePass();
   // Another thread may run now.
   void MaybeYield(Lock* lock, Thread* self);
   // Until the thread has work, or the clock has come to `deadline`; may end earlier.
@@ -66,9 +72,12 @@ class Turns {
   void Wake(Thread* thread);
 
  private:
-  enum class Phase { kMaking, kTurns, kFree };
+  enum class Phase { kMaking, kTurns, kStopping, kFree };
 
   bool CanRun(const Thread& thread) const;
+  bool AllWait() const;
+  // Outside of turns.
+  void WaitFreely(Lock* lock, Thread* self, int64_t deadline);
   Thread* PickNext();
   void Pass(Lock* lock, Thread* self);
 
