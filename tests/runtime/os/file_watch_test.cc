@@ -309,6 +309,18 @@ Task<> StoppedOften(std::string directory, int n) {
 
 TEST_P(FileWatchTest, AStopLosesNoEvent) { RunWatching(StoppedOften(Watched(), Rounds(200))); }
 
+Task<> TwoWait() {
+  CO_ASSERT_OK_AND_ASSIGN(FileWatch watch, FileWatch::Create());
+  JoinHandle<absl::StatusOr<FileEvent>> other = co_await Spawn(NextOf(&watch));
+  static_cast<void>(co_await NextOf(&watch));
+  static_cast<void>(co_await std::move(other));
+}
+
+TEST(FileWatchDeathTest, TwoTasksThatWaitAtOnceAreAFailedCheck) {
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_DEATH(RunOk(TwoWait(), WithWorkers(1)), "one task at a time waits for the events of a FileWatch");
+}
+
 Task<absl::Status> WatchOne(std::string directory) {
   absl::StatusOr<FileWatch> watch = FileWatch::Create();
   if (!watch.ok()) co_return watch.status();

@@ -614,6 +614,21 @@ Task<> Race() {
 
 TEST_P(ProcessTest, AStopThatRacesWithItsEndReapsIt) { Run(Race()); }
 
+Task<absl::Status> WaitFor(Process* process) { co_return (co_await process->Wait()).status(); }
+
+// The child ends by itself soon after the program that waited for it.
+Task<> TwoWait() {
+  CO_ASSERT_OK_AND_ASSIGN(Process process, co_await Process::Start(ProcessOptions::Command("sleep", "1")));
+  JoinHandle<absl::Status> other = co_await Spawn(WaitFor(&process));
+  static_cast<void>(co_await WaitFor(&process));
+  static_cast<void>(co_await std::move(other));
+}
+
+TEST(ProcessDeathTest, TwoTasksThatWaitAtOnceAreAFailedCheck) {
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_DEATH(RunOk(TwoWait(), WithWorkers(1)), "one task at a time waits for a process");
+}
+
 // --- Elsewhere
 
 Task<> StartSimulated() {
