@@ -37,6 +37,13 @@ extern "C" void __tsan_release(void* address);
 
 namespace evring::kevent {
 
+// Whether each step costs many times as much as in a plain build.
+#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 inline void HandOverRelease([[maybe_unused]] void* address) {
 #ifdef EVRING_TSAN
   __tsan_release(address);

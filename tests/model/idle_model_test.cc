@@ -9,7 +9,6 @@
 
 #include <vector>
 
-#include "kevent/sanitizer.h"
 #include "runtime/idle.h"
 #include "tests/model/explorer.h"
 #include "tests/model/idle_machine.h"
@@ -255,13 +254,6 @@ void MessageAgainstPark(Execution& run, Rules) {
   });
 }
 
-// ThreadSanitizer and AddressSanitizer look at the code that runs, not at the schedules: a smaller bound there.
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr int kPreemptions = 1;
-#else
-constexpr int kPreemptions = 2;
-#endif
-
 model::Scenario Make(const char* name, Setup setup, Rules rules, model::Options options = {}) {
   return {name, options, [=](Execution& run) { setup(run, rules); }};
 }
@@ -286,9 +278,9 @@ std::vector<model::Scenario> Scenarios() {
   scenarios.push_back(Make("OneWakeLeadsToAnother", OneWakeLeadsToAnother, {}));
   scenarios.push_back(Make("BusyPusher", BusyPusher, {}));
   scenarios.push_back(Make("BusyPusherOfThree", BusyPusherOfThree, {}, {.preemptions = 1, .stale_reads = 1}));
-  const model::Options bounded = {.preemptions = kPreemptions, .stale_reads = 1};
-  scenarios.push_back(Make("CompletionAgainstWakeAndPark", CompletionAgainstWakeAndPark, {},
-                           {.preemptions = kPreemptions, .stale_reads = 0}));
+  const model::Options bounded = {.preemptions = 2, .stale_reads = 1};
+  scenarios.push_back(
+      Make("CompletionAgainstWakeAndPark", CompletionAgainstWakeAndPark, {}, {.preemptions = 2, .stale_reads = 0}));
   scenarios.push_back(Make("ForeignPusherOfTwo", ForeignPusherOfTwo, {}, bounded));
   return scenarios;
 }

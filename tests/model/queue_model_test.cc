@@ -24,7 +24,6 @@
 
 #include "kevent/read_index.h"
 #include "kevent/return_stack.h"
-#include "kevent/sanitizer.h"
 #include "kevent/turnstile.h"
 #include "tests/model/explorer.h"
 #include "tests/model/model_atomics.h"
@@ -402,19 +401,12 @@ void OneLooks(Execution& run, Rules rules) {
 }
 
 // Where all schedules are too many, those with two preemptions at most; of TwoForTwo all, 1.9 million, were run once,
-// and hold. ThreadSanitizer and AddressSanitizer look at the code that runs, not at the schedules: a smaller bound
-// there.
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr int kPreemptions = 1;
-#else
-constexpr int kPreemptions = 2;
-#endif
-
+// and hold.
 std::vector<model::Scenario> SmallScenarios(Rules rules) {
   const auto scenario = [&](const char* name, Setup setup, model::Options options) {
     return model::Scenario{name, options, [=](Execution& run) { setup(run, rules); }};
   };
-  const model::Options bounded = {.preemptions = kPreemptions, .stale_reads = 1};
+  const model::Options bounded = {.preemptions = 2, .stale_reads = 1};
   return {scenario("SlotsAreFilledAgain", SlotsAreFilledAgain, {}),
           scenario("OneLooks", OneLooks, {}),
           scenario("LateReturns", LateReturns, bounded),
@@ -427,7 +419,7 @@ std::vector<model::Scenario> SmallScenarios(Rules rules) {
 
 std::vector<model::Scenario> Scenarios() {
   std::vector<model::Scenario> scenarios = SmallScenarios({});
-  const model::Options bounded = {.preemptions = kPreemptions, .stale_reads = 0};
+  const model::Options bounded = {.preemptions = 2, .stale_reads = 0};
   scenarios.push_back({"ThreeForThree", bounded, [](Execution& run) { ThreeForThree(run, {}); }});
   scenarios.push_back({"OneGivesUp", bounded, [](Execution& run) { OneGivesUp(run, {}); }});
   return scenarios;
@@ -440,7 +432,6 @@ TEST_P(QueueModel, EachEventLetsOneThreadGo) { model::ExpectHolds(GetParam()); }
 INSTANTIATE_TEST_SUITE_P(Scenarios, QueueModel, testing::ValuesIn(Scenarios()), model::NameOfScenario);
 
 TEST(QueueMutants, EachOfTheReadIndexIsFound) {
-  if (kPreemptions < 2) GTEST_SKIP() << "one of them is found with two preemptions only";
   const char* const kLoadsBeforeStores =
       "keeps the copy of a slot, a load, before the store of what comes into it next: the model has no load that "
       "sees a store which comes after it";

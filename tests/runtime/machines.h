@@ -8,6 +8,8 @@
 // Simulated, time is virtual and nothing outside of the tasks takes part: tests that have threads of their own, measure
 // real time or look at real descriptors stay with EveryWorkerCount (runtime_test_util.h), and say why.
 //
+// It knows sim/ by name only, for what includes this is compiled again and again.
+//
 // Of the simulated machines seed n has 1 + n % 4 workers, and by turns no faults, those of every day and a storm. The
 // name of a case says its seed:
 //
@@ -21,11 +23,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <ostream>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -34,11 +35,8 @@
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "runtime/options.h"
-#include "runtime/sleep.h"
-#include "runtime/spawn.h"
 #include "runtime/task.h"
 #include "sim/faults.h"
-#include "sim/simulation.h"
 #include "tests/runtime/runtime_test_util.h"
 
 namespace evring::testing {
@@ -129,44 +127,9 @@ inline std::string MachineName(const ::testing::TestParamInfo<Machine>& info) { 
 
 // --- A run
 
-// The task, as a child that may ask itself to stop; then time for the requests of what it let go of to end.
-template <class T>
-Task<T> AndLetEnd(Task<T> task) {
-  JoinHandle<T> handle = co_await Spawn(std::move(task));
-  if constexpr (std::is_void_v<T>) {
-    co_await std::move(handle);
-    const absl::Status slept = co_await Sleep(absl::Seconds(10));
-    EXPECT_TRUE(slept.ok());
-  } else {
-    T result = co_await std::move(handle);
-    const absl::Status slept = co_await Sleep(absl::Seconds(10));
-    EXPECT_TRUE(slept.ok());
-    co_return result;
-  }
-}
-
-template <class T>
-T RunSimulated(Task<T> task, const Machine& machine, const RuntimeOptions& with) {
-  sim::SimulationOptions options;
-  options.seed = machine.seed;
-  options.workers = machine.workers;
-  options.faults = machine.faults;
-  options.runtime = with;
-  sim::Simulation simulation(options);
-  const auto expect_nothing_left = [&simulation] {
-    EXPECT_GT(simulation.report().calls, 0u) << "of the simulated kernel";
-    EXPECT_EQ(simulation.report().open_descriptors, 0);
-    if (::testing::Test::HasFailure()) std::printf("%s", simulation.report().log.c_str());
-  };
-  if constexpr (std::is_void_v<T>) {
-    simulation.Run(AndLetEnd(std::move(task)));
-    expect_nothing_left();
-  } else {
-    T result = simulation.Run(AndLetEnd(std::move(task)));
-    expect_nothing_left();
-    return result;
-  }
-}
+// Runs `task` on the simulated `machine`; then there is time for the requests of what it let go of to end, and nothing
+// may be left. `with`: anything but workers and kernel.
+void RunSimulated(Task<void> task, const Machine& machine, const RuntimeOptions& with);
 
 // Runs a task that must not fail. `with`: anything but workers and kernel.
 inline void RunOk(Task<void> task, const Machine& machine, RuntimeOptions with = RuntimeOptions()) {
@@ -174,11 +137,18 @@ inline void RunOk(Task<void> task, const Machine& machine, RuntimeOptions with =
   if (machine.simulated()) return RunSimulated(std::move(task), machine, with);
   RunOk(std::move(task), with);
 }
+
+template <class T>
+Task<> KeepValue(Task<T> task, std::optional<T>* value) {
+  value->emplace(co_await std::move(task));
+}
 template <class T>
 T RunValue(Task<T> task, const Machine& machine, RuntimeOptions with = RuntimeOptions()) {
   with.workers = machine.workers;
-  if (machine.simulated()) return RunSimulated(std::move(task), machine, with);
-  return RunValue(std::move(task), with);
+  if (!machine.simulated()) return RunValue(std::move(task), with);
+  std::optional<T> value;
+  RunSimulated(KeepValue(std::move(task), &value), machine, with);
+  return *std::move(value);
 }
 
 // The cases of a suite derived from this run on the machine of their parameter.

@@ -38,11 +38,7 @@ namespace evring::testing {
 
 inline constexpr unsigned kCaseSeconds = 240;  // generous: one case under ThreadSanitizer on a loaded machine
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
+using kevent::kSanitized;
 
 // `n` in a plain build, less where each step costs ten times as much.
 constexpr int Scaled(int n) { return kSanitized ? (n + 7) / 8 : n; }
