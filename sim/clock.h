@@ -25,7 +25,7 @@
 //
 // Nothing else moves a paused clock: if every worker waits, and nobody advances, the run prints that, how far away the
 // next thing is, seed and log, and aborts, as it does where nothing can happen any more. (Limits of real time,
-// TestOptions::RunMax() and the like, count on.) Time is resumed when the first task ends.
+// TestOptions::RunMax() and the like, count on.) A pause ends with the first task.
 //
 // Threads: in tasks on a simulated machine.
 

@@ -195,6 +195,7 @@ std::unique_ptr<FileSystem> FileSystem::AfterProcessCrash() const {
     for (const Entry& entry : change) same.push_back(Entry{entry.path, copy(entry.file)});
   }
   after->journal_begin_ = journal_begin_;
+  after->directories_ = directories_;
   after->NameFiles();
   return after;
 }

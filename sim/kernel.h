@@ -6,8 +6,8 @@
 //
 // Threads. The workers of the runtime are real threads, but only one of them runs at a time, and the seed says which
 // (turns.h). Each stops in Begin() until Start() is called, with the first task spawned. Finish(), called by that task
-// as its last act, ends the turns and the faults: from then on the threads run freely, to be shut down. Time stands
-// still until LetTimePass(), which comes when all that is left has been told to stop.
+// as its last act, ends the turns and the faults: from then on the threads run freely, to be shut down. The
+// clock does not jump before LetTimePass(), which comes when all that is left has been told to stop.
 //
 // So between Start() and Finish() a run is a function of the seed, as long as nothing outside takes part: no other
 // thread, no real time, no unsimulated descriptor but regular files. (The rescue of busy workers is made of signals and

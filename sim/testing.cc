@@ -17,12 +17,7 @@
 namespace evring::sim {
 namespace {
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr uint64_t kSeedsDivisor = 5;
-#else
-constexpr uint64_t kSeedsDivisor = 1;
-#endif
-
+constexpr uint64_t kSeedsDivisor = kevent::kSanitized ? 10 : 1;
 constexpr uint64_t kShrinkRunsMax = 300;
 
 // What the environment says, if it does. Fails the test if it is no number.

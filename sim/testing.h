@@ -49,7 +49,7 @@ class TestOptions {
   // A hundred seeds from 1 on; one worker; what happens every day, which a correct program does not notice.
   TestOptions() { simulation_.faults = FaultRules::Everyday(); }
 
-  // So many, one at least; under a sanitizer, where a run takes many times as long, a fifth of them.
+  // So many, one at least; under a sanitizer, where a run takes many times as long, a tenth of them.
   TestOptions& Seeds(uint64_t n) {
     EVRING_CHECK(n > 0, "a test has a seed");
     seeds_ = n;

@@ -56,9 +56,17 @@ void Turns::Finish() {
 void Turns::LetTimePass() { phase_ = Phase::kFree; }
 
 bool Turns::AllWait() const {
-  return std::all_of(threads_.begin(), threads_.end(), [](const auto& thread) {
-    return thread->has_work == nullptr || (thread->state_ == Thread::State::kWaiting && !thread->has_work());
+  return std::all_of(threads_.begin(), threads_.end(), [this](const auto& thread) {
+    return thread->has_work == nullptr || (thread->state_ == Thread::State::kWaiting && !CanRun(*thread));
   });
+}
+
+int64_t Turns::NextNs() const {
+  int64_t next = world_->next();
+  for (const auto& thread : threads_) {
+    if (thread->state_ == Thread::State::kWaiting) next = std::min(next, thread->deadline_);
+  }
+  return next;
 }
 
 bool Turns::CanRun(const Thread& thread) const {
@@ -75,12 +83,11 @@ bool Turns::CanRun(const Thread& thread) const {
 Turns::Thread* Turns::PickNext() {
   for (;;) {
     std::vector<Thread*> can;
-    int64_t next = world_->next();
     for (const auto& thread : threads_) {
       if (CanRun(*thread)) can.push_back(thread.get());
-      if (thread->state_ == Thread::State::kWaiting) next = std::min(next, thread->deadline_);
     }
     if (!can.empty()) return can[can.size() == 1 ? 0 : world_->random.Below(can.size())];
+    const int64_t next = NextNs();
     const int64_t asked = world_->asked();
     if (next == kNever && asked == kNever) fail_("every worker waits, and nothing will ever happen");
     if (++rounds_ > rounds_max_) fail_("it goes on for ever");
@@ -123,20 +130,25 @@ void Turns::Wait(Lock* lock, Thread* self, int64_t deadline) {
 }
 
 void Turns::WaitFreely(Lock* lock, Thread* self, int64_t deadline) {
-  self->state_ = Thread::State::kWaiting;
-  if (const int64_t next = std::min(world_->next(), deadline); next != kNever) {
+  const Thread::State before = std::exchange(self->state_, Thread::State::kWaiting);
+  self->deadline_ = deadline;
+  if (NextNs() == kNever) {
+    self->turn_.wait(*lock, [self] { return self->has_work(); });
+  } else {
     // Events may follow one another for ever: others must be able to send a message meanwhile.
     lock->unlock();
     std::this_thread::sleep_for(kFreeWait);
     lock->lock();
-    if (phase_ != Phase::kStopping && !self->has_work()) {
+    if (CanRun(*self)) {
+      self->waited_in_vain_ = 0;
+    } else if (phase_ != Phase::kStopping) {
       self->waited_in_vain_ = AllWait() ? 0 : self->waited_in_vain_ + 1;
-      if (self->waited_in_vain_ == 0 || self->waited_in_vain_ > kFreeWaitsInVainMax) world_->MoveTo(next);
+      const int64_t next = NextNs();
+      const bool jumps = self->waited_in_vain_ == 0 || self->waited_in_vain_ > kFreeWaitsInVainMax;
+      if (jumps && next != kNever) world_->MoveTo(next);
     }
-  } else {
-    self->turn_.wait(*lock, [self] { return self->has_work(); });
   }
-  self->state_ = Thread::State::kRunning;
+  self->state_ = before;
 }
 
 void Turns::Wake(Thread* thread) {

@@ -7,8 +7,9 @@
 //             jumps to the next thing that is to happen. If nothing is, nothing will ever: the run has failed. So it
 //             has if time is paused and nobody has asked for more of it (World::Ask); where somebody has, the clock
 //             jumps as before, but not beyond what is asked for.
-//   kStopping After Finish() the threads run freely, and time stands still: what is left is to be stopped, and not to
-//             see that its hour has come.
+//   kStopping After Finish() the threads run freely, and the clock does not jump: what is left is to be stopped, and
+//   not
+//             to see that its hour has come.
 //   kFree     After LetTimePass() the clock jumps again when all of them wait, or one has waited for some milliseconds
 //             of real time: others may have ended, or wait for something else.
 //
@@ -46,7 +47,7 @@ class Turns {
 
     State state_ = State::kComing;
     int64_t deadline_ = kNever;
-    int waited_in_vain_ = 0;  // outside of turns: times for which others did not wait
+    int waited_in_vain_ = 0;  // outside of turns: pieces of a wait in which others did not
     std::condition_variable turn_;
   };
 
@@ -76,6 +77,8 @@ class Turns {
 
   bool CanRun(const Thread& thread) const;
   bool AllWait() const;
+  // When something is to happen, or a wait to end, next; kNever.
+  int64_t NextNs() const;
   // Outside of turns.
   void WaitFreely(Lock* lock, Thread* self, int64_t deadline);
   Thread* PickNext();

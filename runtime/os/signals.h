@@ -39,7 +39,8 @@ class SignalSet {
   }
   ~SignalSet();
 
-  // The number of the next signal. Await on a worker; several may wait, each signal goes to one of them. Of a standard
+  // The number of the next signal that is sent to the process (one that is sent to a single thread is kept for that
+  // one). Await on a worker; several may wait, each signal goes to one of them. Of a standard
   // signal that comes again before it was read the kernel keeps one. kCancelled: a stop came first; no signal is lost
   // by it. kFailedPrecondition: this worker does not block the signals, Block() came after the runtime was made; or one
   // of them is the runtime's rescue signal. kUnimplemented (ENOSYS): in a simulation. The set may be moved while one

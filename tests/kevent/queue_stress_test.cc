@@ -28,13 +28,8 @@
 namespace evring::kevent {
 namespace {
 
-#if defined(EVRING_TSAN) || defined(EVRING_ASAN)
-constexpr uint64_t kEvents = 1000;
-constexpr int kVictims = 100;
-#else
-constexpr uint64_t kEvents = 4000;
-constexpr int kVictims = 400;
-#endif
+constexpr uint64_t kEvents = kSanitized ? 1000 : 4000;
+constexpr int kVictims = kSanitized ? 100 : 400;
 
 using Times = std::vector<std::atomic<int>>;
 

@@ -8,7 +8,7 @@
 // Simulated, time is virtual and nothing outside of the tasks takes part: tests that have threads of their own, measure
 // real time or look at real descriptors stay with EveryWorkerCount (runtime_test_util.h), and say why.
 //
-// It knows sim/ by name only, for what includes this is compiled again and again.
+// Of sim/ it includes the faults only: what includes this is compiled again and again.
 //
 // Of the simulated machines seed n has 1 + n % 4 workers, and by turns no faults, those of every day and a storm. The
 // name of a case says its seed:

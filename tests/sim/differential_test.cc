@@ -30,12 +30,7 @@
 namespace evring::sim {
 namespace {
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr uint64_t kPrograms = 2'000;
-#else
-constexpr uint64_t kPrograms = 12'000;
-#endif
-
+constexpr uint64_t kPrograms = kevent::kSanitized ? 2'000 : 12'000;
 constexpr int kDifferMax = 4;                                           // programs that are reported
 constexpr int64_t kPatientNs[] = {2'000'000, 20'000'000, 200'000'000};  // for the real kernel, when its answer differs
 constexpr int64_t kSimulatedNs = 50'000'000;

@@ -49,12 +49,7 @@ using kevent::Event;
 using kevent::EventType;
 using kevent::Queue;
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr uint64_t kPrograms = 150;
-#else
-constexpr uint64_t kPrograms = 1'500;
-#endif
-
+constexpr uint64_t kPrograms = kevent::kSanitized ? 150 : 1'500;
 constexpr int kSteps = 24;
 constexpr size_t kCounters = 2;  // the second one a semaphore
 constexpr size_t kWords = 3;

@@ -45,12 +45,7 @@ using kevent::Event;
 using kevent::EventType;
 using kevent::Queue;
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr uint64_t kPrograms = 300;
-#else
-constexpr uint64_t kPrograms = 3'000;
-#endif
-
+constexpr uint64_t kPrograms = kevent::kSanitized ? 300 : 3'000;
 constexpr int kEnds = 4;  // two pairs of sockets
 constexpr int kSteps = 24;
 constexpr size_t kBytesMax = 96;

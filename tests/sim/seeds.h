@@ -4,8 +4,7 @@
 //     RunSeeds(1000, [](const SimulationOptions& options) { … EXPECT_… });
 //   }
 //
-// What can be set from outside, and what a failure says: sim/testing.h. A build with a sanitizer runs a quarter of the
-// seeds: it is there for what every run does.
+// What can be set from outside, and what a failure says: sim/testing.h.
 
 #ifndef EVRING_TESTS_SIM_SEEDS_H_
 #define EVRING_TESTS_SIM_SEEDS_H_
@@ -18,7 +17,6 @@
 
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "kevent/sanitizer.h"
 #include "runtime/placement.h"
 #include "runtime/sleep.h"
 #include "runtime/task.h"
@@ -30,12 +28,9 @@
 
 namespace evring::sim {
 
-inline constexpr uint64_t kSeedsShare = kevent::kSanitized ? 4 : 1;
-
 // Runs `scenario` with `seeds` seeds, or as the environment says (RunSeeds, sim/testing.h).
 inline void RunSeeds(uint64_t seeds, const std::function<void(const SimulationOptions&)>& scenario) {
-  const Exploration exploration =
-      RunSeeds(TestOptions().Seeds(seeds / kSeedsShare).Machine(SimulationOptions()), scenario);
+  const Exploration exploration = RunSeeds(TestOptions().Seeds(seeds).Machine(SimulationOptions()), scenario);
   if (exploration.seeds > 1) {
     EXPECT_GT(exploration.injected, 0u) << "nothing has gone wrong in any run";
   }

@@ -37,8 +37,8 @@ std::string Difference(const std::vector<Step>& program, const Trace& real, cons
   for (size_t i = 0; i < real.size(); ++i) {
     const std::string step = i < program.size() ? program[i].ToString() : std::string(behind);
     absl::StrAppend(&text, i, " ", step, "\n   ", real[i], "\n");
-    if (real[i] == simulated[i]) continue;
-    absl::StrAppend(&text, "   simulated: ", simulated[i], "\n");
+    if (i < simulated.size() && real[i] == simulated[i]) continue;
+    absl::StrAppend(&text, "   simulated: ", i < simulated.size() ? simulated[i] : "nothing", "\n");
     break;
   }
   return text;

@@ -50,12 +50,7 @@
 namespace evring::sim {
 namespace {
 
-#if defined(EVRING_ASAN) || defined(EVRING_TSAN)
-constexpr uint64_t kPrograms = 150;
-#else
-constexpr uint64_t kPrograms = 1'000;
-#endif
-
+constexpr uint64_t kPrograms = kevent::kSanitized ? 150 : 1'000;
 constexpr int kSteps = 60;
 constexpr size_t kInstances = 2;  // the second does not block
 constexpr size_t kFiles = 3;      // descriptors

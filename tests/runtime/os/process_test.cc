@@ -618,7 +618,7 @@ Task<absl::Status> WaitFor(Process* process) { co_return (co_await process->Wait
 
 // The child ends by itself soon after the program that waited for it.
 Task<> TwoWait() {
-  CO_ASSERT_OK_AND_ASSIGN(Process process, co_await Process::Start(ProcessOptions::Command("sleep", "1")));
+  CO_ASSERT_OK_AND_ASSIGN(Process process, co_await Process::Start(ProcessOptions::Command("sleep", "10")));
   JoinHandle<absl::Status> other = co_await Spawn(WaitFor(&process));
   static_cast<void>(co_await WaitFor(&process));
   static_cast<void>(co_await std::move(other));

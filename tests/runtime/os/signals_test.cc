@@ -1,4 +1,4 @@
-// SignalSet: signals of the process and of threads, several waiters, cancellation, misuse.
+// SignalSet: signals of the process, several waiters, cancellation, misuse.
 // What a test has not read is discarded after it, before the signals are unblocked again.
 
 #include "runtime/os/signals.h"
